@@ -1,0 +1,519 @@
+//! The writer that connectors decode into, and the finished batch.
+
+use std::sync::Arc;
+
+use super::layout::{Shape, ShapeId};
+
+/// Begins a transaction, or continues one that an earlier batch began.
+pub const RECORD_TRANSACTION: f64 = 1.0;
+/// Rows of one operation and one shape.
+pub const RECORD_ROWS: f64 = 2.0;
+/// The transaction has ended; the change before this record was its last.
+pub const RECORD_COMMIT: f64 = 3.0;
+/// A change of a whole table: truncate, drop, rename.
+pub const RECORD_TABLE: f64 = 4.0;
+
+/// Largest integer that a JavaScript `number` holds exactly.
+const MAX_SAFE_INTEGER: u64 = (1 << 53) - 1;
+
+/// Bits of a changed set in one number.
+const CHANGED_BITS: usize = 48;
+
+/// What happened. The numbers are those of the batch format.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Operation {
+    /// A new row.
+    Insert = 0,
+    /// Columns of a row changed.
+    Update = 1,
+    /// A row is gone.
+    Delete = 2,
+    /// A row of a snapshot.
+    Read = 3,
+    /// MongoDB's replacement of a whole document.
+    Replace = 4,
+    /// All rows of a table are gone.
+    Truncate = 5,
+    /// The table is gone.
+    Drop = 6,
+    /// The table has another name.
+    Rename = 7,
+}
+
+/// The transaction that the next changes belong to.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Transaction {
+    /// GTID where the server has one, else the place where it begins.
+    pub id: Arc<str>,
+    /// Commit time by the source's clock, in ms since the Unix epoch.
+    pub committed_ms: f64,
+    /// Position before it, as text; a change in the middle is at this position plus its index.
+    pub position_before: Arc<str>,
+}
+
+/// A finished batch.
+#[derive(Debug, Default)]
+pub struct Batch {
+    /// Records; see the module's header.
+    pub numbers: Vec<f64>,
+    /// All text fields, one after the other.
+    pub text: String,
+    /// True where every character of `text` is ASCII.
+    pub ascii: bool,
+    /// All bytes fields, one after the other.
+    pub bytes: Vec<u8>,
+    /// Shapes that are used here for the first time.
+    pub shapes: Vec<Arc<Shape>>,
+    /// Changes in it.
+    pub changes: u32,
+    /// Commit time of the newest transaction in it, in ms since the epoch by the source's clock.
+    pub newest_committed_ms: Option<f64>,
+}
+
+impl Batch {
+    /// Bytes that it holds in memory, for the delivery window.
+    pub fn weight(&self) -> usize {
+        self.numbers.len() * size_of::<f64>() + self.text.len() + self.bytes.len() + 64
+    }
+}
+
+/// A place in a writer to which it can be taken back.
+#[derive(Debug, Clone, Copy)]
+pub struct Mark {
+    numbers: usize,
+    text: usize,
+    text_units: usize,
+    bytes: usize,
+    ascii: bool,
+}
+
+/// Rows of one record that are being written.
+#[derive(Debug, Clone, Copy)]
+struct OpenRows {
+    operation: Operation,
+    before: Option<ShapeId>,
+    after: Option<ShapeId>,
+    count_at: usize,
+    count: u32,
+}
+
+/// Encodes changes into a batch; see the module's header for the format.
+///
+/// The order of calls: [`begin_transaction`](Self::begin_transaction), then for each change
+/// [`begin_row`](Self::begin_row), the cells, [`end_row`](Self::end_row); then [`commit`](Self::commit).
+/// A batch may be taken between rows; the transaction then goes on in the next one.
+#[derive(Debug, Default)]
+pub struct BatchWriter {
+    numbers: Vec<f64>,
+    text: String,
+    /// Length of `text` in UTF-16 code units.
+    text_units: usize,
+    not_ascii: bool,
+    bytes: Vec<u8>,
+    shapes: Vec<Arc<Shape>>,
+    rows: Option<OpenRows>,
+    changes: u32,
+    transaction: Option<Transaction>,
+    /// Index of the next change within the transaction.
+    index: u32,
+    /// Whether the current batch holds a record that names the transaction.
+    announced: bool,
+    newest_committed_ms: Option<f64>,
+}
+
+impl BatchWriter {
+    /// An empty writer.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Changes written since the last [`take`](Self::take).
+    pub fn changes(&self) -> u32 {
+        self.changes
+    }
+
+    /// Bytes written since the last [`take`](Self::take).
+    pub fn weight(&self) -> usize {
+        self.numbers.len() * size_of::<f64>() + self.text.len() + self.bytes.len()
+    }
+
+    /// True where nothing was written since the last [`take`](Self::take).
+    pub fn is_empty(&self) -> bool {
+        self.numbers.is_empty()
+    }
+
+    /// True between [`begin_transaction`](Self::begin_transaction) and [`commit`](Self::commit).
+    pub fn in_transaction(&self) -> bool {
+        self.transaction.is_some()
+    }
+
+    /// Index of the next change within the transaction.
+    pub fn index(&self) -> u32 {
+        self.index
+    }
+
+    /// Makes a shape known to the reader; once for each shape, before its first row.
+    pub fn define(&mut self, shape: Arc<Shape>) {
+        self.shapes.push(shape);
+    }
+
+    /// The changes that follow belong to `transaction`; the first of them has the index `first`.
+    pub fn begin_transaction(&mut self, transaction: Transaction, first: u32) {
+        self.close_rows();
+        self.transaction = Some(transaction);
+        self.index = first;
+        self.announced = false;
+    }
+
+    /// Counts a change of the transaction without writing it: it was delivered before, or is filtered at this level.
+    pub fn skip_change(&mut self) {
+        self.close_rows();
+        self.announced = false;
+        self.index += 1;
+    }
+
+    /// Ends the transaction; `position_after` is where reading goes on. Writes nothing where it had no change in this batch.
+    pub fn commit(&mut self, position_after: &str) {
+        self.close_rows();
+        if let Some(transaction) = self.transaction.take() {
+            if self.announced {
+                self.numbers.push(RECORD_COMMIT);
+                self.push_text(position_after);
+                self.newest_committed_ms = Some(transaction.committed_ms);
+            }
+        }
+        self.announced = false;
+    }
+
+    /// Forgets the open transaction; what was written of it stays.
+    pub fn abandon_transaction(&mut self) {
+        self.close_rows();
+        self.transaction = None;
+        self.announced = false;
+    }
+
+    fn announce(&mut self) {
+        if self.announced {
+            return;
+        }
+        if let Some(transaction) = self.transaction.clone() {
+            self.numbers.push(RECORD_TRANSACTION);
+            self.numbers.push(transaction.committed_ms);
+            self.push_text(&transaction.id);
+            self.push_text(&transaction.position_before);
+            self.numbers.push(f64::from(self.index));
+            self.announced = true;
+        }
+    }
+
+    /// Begins a row. `before` and `after` are the shapes of its images.
+    pub fn begin_row(
+        &mut self,
+        operation: Operation,
+        before: Option<ShapeId>,
+        after: Option<ShapeId>,
+        words: usize,
+    ) -> Mark {
+        let continues = self
+            .rows
+            .is_some_and(|rows| rows.operation == operation && rows.before == before && rows.after == after);
+        if !continues {
+            self.close_rows();
+            self.announce();
+            self.numbers.push(RECORD_ROWS);
+            self.numbers.push(f64::from(operation as u8));
+            self.numbers.push(before.map_or(-1.0, f64::from));
+            self.numbers.push(after.map_or(-1.0, f64::from));
+            self.numbers.push(words as f64);
+            self.rows = Some(OpenRows {
+                operation,
+                before,
+                after,
+                count_at: self.numbers.len(),
+                count: 0,
+            });
+            self.numbers.push(0.0);
+        }
+        self.mark()
+    }
+
+    /// Ends a row.
+    pub fn end_row(&mut self) {
+        if let Some(rows) = &mut self.rows {
+            rows.count += 1;
+        }
+        self.changes += 1;
+        self.index += 1;
+    }
+
+    fn close_rows(&mut self) {
+        if let Some(rows) = self.rows.take() {
+            if let Some(slot) = self.numbers.get_mut(rows.count_at) {
+                *slot = f64::from(rows.count);
+            }
+        }
+    }
+
+    /// Writes a change of a whole table.
+    pub fn table_change(&mut self, operation: Operation, database: &str, table: &str, renamed_to: &str) {
+        self.close_rows();
+        self.announce();
+        self.numbers.push(RECORD_TABLE);
+        self.numbers.push(f64::from(operation as u8));
+        self.push_text(database);
+        self.push_text(table);
+        self.push_text(renamed_to);
+        self.changes += 1;
+        self.index += 1;
+    }
+
+    /// Number of words that a changed set of `columns` columns takes.
+    pub fn changed_words(columns: usize) -> usize {
+        columns.div_ceil(CHANGED_BITS)
+    }
+
+    /// Writes the set of changed columns: one flag a column, in column order.
+    pub fn put_changed(&mut self, changed: impl IntoIterator<Item = bool>) {
+        let (mut word, mut bit, mut written) = (0_u64, 0, false);
+        for flag in changed {
+            word |= u64::from(flag) << bit;
+            bit += 1;
+            written = false;
+            if bit == CHANGED_BITS {
+                self.numbers.push(word as f64);
+                (word, bit, written) = (0, 0, true);
+            }
+        }
+        if !written {
+            self.numbers.push(word as f64);
+        }
+    }
+
+    /// The present place, for [`rewind`](Self::rewind).
+    pub fn mark(&self) -> Mark {
+        Mark {
+            numbers: self.numbers.len(),
+            text: self.text.len(),
+            text_units: self.text_units,
+            bytes: self.bytes.len(),
+            ascii: !self.not_ascii,
+        }
+    }
+
+    /// Takes back everything since `mark`: the cells of a row that could not be decoded.
+    pub fn rewind(&mut self, mark: Mark) {
+        self.numbers.truncate(mark.numbers);
+        self.text.truncate(mark.text);
+        self.text_units = mark.text_units;
+        self.bytes.truncate(mark.bytes);
+        self.not_ascii = !mark.ascii;
+    }
+
+    /// NULL.
+    pub fn put_null(&mut self) {
+        self.numbers.push(f64::NAN);
+    }
+
+    /// A plain number; also milliseconds for [`Encoding::Date`](super::Encoding::Date).
+    pub fn put_number(&mut self, value: f64) {
+        self.numbers.push(value);
+    }
+
+    /// A signed 64-bit integer.
+    pub fn put_i64(&mut self, value: i64) {
+        if value.unsigned_abs() <= MAX_SAFE_INTEGER {
+            self.numbers.push(value as f64);
+        } else {
+            self.put_escaped(&value.to_string());
+        }
+    }
+
+    /// An unsigned 64-bit integer.
+    pub fn put_u64(&mut self, value: u64) {
+        if value <= MAX_SAFE_INTEGER {
+            self.numbers.push(value as f64);
+        } else {
+            self.put_escaped(&value.to_string());
+        }
+    }
+
+    /// A text field.
+    pub fn put_text(&mut self, value: &str) {
+        self.push_text(value);
+    }
+
+    /// A text field that `write` appends piece by piece.
+    pub fn put_text_with<R>(&mut self, write: impl FnOnce(&mut String) -> R) -> R {
+        let start = self.text.len();
+        let result = write(&mut self.text);
+        self.account_text(start);
+        self.numbers.push(self.text_units as f64);
+        result
+    }
+
+    /// Text for what the plain form of the column cannot hold.
+    pub fn put_escaped(&mut self, value: &str) {
+        self.numbers.push(f64::INFINITY);
+        self.push_text(value);
+    }
+
+    /// A JSON difference whose base the log does not hold.
+    pub fn put_json_difference(&mut self, value: &str) {
+        self.numbers.push(f64::NEG_INFINITY);
+        self.push_text(value);
+    }
+
+    /// A bytes field.
+    pub fn put_bytes(&mut self, value: &[u8]) {
+        self.bytes.extend_from_slice(value);
+        self.numbers.push(self.bytes.len() as f64);
+    }
+
+    fn push_text(&mut self, value: &str) {
+        let start = self.text.len();
+        self.text.push_str(value);
+        self.account_text(start);
+        self.numbers.push(self.text_units as f64);
+    }
+
+    fn account_text(&mut self, start: usize) {
+        let added = &self.text[start..];
+        if added.is_ascii() {
+            self.text_units += added.len();
+        } else {
+            self.not_ascii = true;
+            self.text_units += added.encode_utf16().count();
+        }
+    }
+
+    /// Takes what was written as a batch. An open transaction goes on in the next one.
+    pub fn take(&mut self) -> Batch {
+        self.close_rows();
+        self.announced = false;
+        let (numbers, text, bytes) = (
+            self.numbers.capacity(),
+            self.text.capacity(),
+            self.bytes.capacity(),
+        );
+        let batch = Batch {
+            numbers: std::mem::take(&mut self.numbers),
+            text: std::mem::take(&mut self.text),
+            ascii: !std::mem::take(&mut self.not_ascii),
+            bytes: std::mem::take(&mut self.bytes),
+            shapes: std::mem::take(&mut self.shapes),
+            changes: std::mem::take(&mut self.changes),
+            newest_committed_ms: self.newest_committed_ms.take(),
+        };
+        self.text_units = 0;
+        // A batch is about as large as the one before it; a rare giant must not be remembered.
+        self.numbers.reserve(numbers.min(16 << 10));
+        self.text.reserve(text.min(256 << 10));
+        self.bytes.reserve(bytes.min(256 << 10));
+        batch
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn transaction() -> Transaction {
+        Transaction {
+            id: "t:1".into(),
+            committed_ms: 7.0,
+            position_before: "p".into(),
+        }
+    }
+
+    #[test]
+    fn rows_of_one_shape_share_a_record() {
+        let mut writer = BatchWriter::new();
+        writer.begin_transaction(transaction(), 0);
+        for value in [1.0, 2.0] {
+            writer.begin_row(Operation::Insert, None, Some(3), 0);
+            writer.put_number(value);
+            writer.end_row();
+        }
+        writer.commit("q");
+        let batch = writer.take();
+        assert_eq!(batch.text, "t:1pq");
+        assert_eq!(
+            batch.numbers,
+            [
+                1.0, 7.0, 3.0, 4.0, 0.0, 2.0, 0.0, -1.0, 3.0, 0.0, 2.0, 1.0, 2.0, 3.0, 5.0
+            ]
+        );
+        assert_eq!(batch.changes, 2);
+    }
+
+    #[test]
+    fn a_transaction_goes_on_in_the_next_batch_with_its_index() {
+        let mut writer = BatchWriter::new();
+        writer.begin_transaction(transaction(), 5);
+        writer.begin_row(Operation::Insert, None, Some(0), 0);
+        writer.end_row();
+        writer.take();
+        writer.begin_row(Operation::Insert, None, Some(0), 0);
+        writer.end_row();
+        let batch = writer.take();
+        assert_eq!(batch.numbers[..5], [1.0, 7.0, 3.0, 4.0, 6.0]);
+    }
+
+    #[test]
+    fn an_empty_transaction_leaves_nothing() {
+        let mut writer = BatchWriter::new();
+        writer.begin_transaction(transaction(), 0);
+        writer.commit("q");
+        assert!(writer.is_empty());
+    }
+
+    #[test]
+    fn text_is_measured_in_utf16_units() {
+        let mut writer = BatchWriter::new();
+        writer.put_text("aé");
+        writer.put_text("😀");
+        let batch = writer.take();
+        assert_eq!(batch.numbers, [2.0, 4.0]);
+        assert!(!batch.ascii);
+    }
+
+    #[test]
+    fn integers_outside_the_safe_range_are_escaped() {
+        let mut writer = BatchWriter::new();
+        writer.put_i64(-9_007_199_254_740_991);
+        writer.put_u64(u64::MAX);
+        let batch = writer.take();
+        assert_eq!(batch.numbers, [-9_007_199_254_740_991.0, f64::INFINITY, 20.0]);
+        assert_eq!(batch.text, "18446744073709551615");
+    }
+
+    #[test]
+    fn a_rewound_row_leaves_no_trace() {
+        let mut writer = BatchWriter::new();
+        writer.put_text("kept");
+        let mark = writer.mark();
+        writer.put_text("é");
+        writer.put_bytes(&[1]);
+        writer.rewind(mark);
+        let batch = writer.take();
+        assert_eq!(
+            (
+                batch.text.as_str(),
+                batch.ascii,
+                batch.bytes.len(),
+                batch.numbers.len()
+            ),
+            ("kept", true, 0, 1)
+        );
+    }
+
+    #[test]
+    fn changed_sets_are_cut_into_words_of_48_bits() {
+        let mut writer = BatchWriter::new();
+        writer.put_changed((0..49).map(|column| column == 0 || column == 48));
+        assert_eq!(writer.take().numbers, [1.0, 1.0]);
+        assert_eq!(BatchWriter::changed_words(48), 1);
+        assert_eq!(BatchWriter::changed_words(49), 2);
+    }
+}

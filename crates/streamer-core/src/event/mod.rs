@@ -1,0 +1,39 @@
+//! Changes in the compact form in which they leave the engine.
+//!
+//! A connector decodes straight from the server's packet into a [`BatchWriter`]; no value object stands in
+//! between. A finished [`Batch`] is three flat pieces: numbers, text, bytes. The JavaScript side walks the numbers
+//! once and cuts the text by offsets, so that a batch costs one call and one string, however many rows it holds.
+//!
+//! # Layout of a batch
+//!
+//! `numbers` is a sequence of records; the first number of each says which:
+//!
+//! | record | numbers that follow |
+//! |---|---|
+//! | [`RECORD_TRANSACTION`] | commit time (ms since the epoch), text: id, text: position before the transaction, index of the next change |
+//! | [`RECORD_ROWS`] | operation, shape of the before image or -1, shape of the after image or -1, words per changed set, count, then the rows |
+//! | [`RECORD_COMMIT`] | text: position after the transaction |
+//! | [`RECORD_TABLE`] | operation, text: database, text: table, text: the new name as `database.table`, or empty |
+//!
+//! A *text* field is one number: the offset in `text` (in UTF-16 code units) where it ends; it begins where the
+//! previous one ended. A *bytes* field is the same in `bytes`. A row is, for an update with both images, the changed
+//! set (words of 48 bits, lowest column first), then the cells of the before image, then those of the after image.
+//!
+//! A cell is one number, with two escapes, read according to the column's [`Encoding`]:
+//!
+//! | number | meaning |
+//! |---|---|
+//! | NaN | NULL |
+//! | `+Infinity` | the next number is a text field that holds what does not fit the plain form |
+//! | `-Infinity` | the next number is a text field with a JSON difference whose base is not in the log |
+//! | else | the value itself, or the end of its text or bytes field |
+//!
+//! No server of ours stores NaN or infinity in a numeric column where the escape could be mistaken for it: MySQL and
+//! MariaDB refuse both.
+
+mod batch;
+mod layout;
+
+pub use batch::{Batch, BatchWriter, Mark, Operation, Transaction};
+pub use batch::{RECORD_COMMIT, RECORD_ROWS, RECORD_TABLE, RECORD_TRANSACTION};
+pub use layout::{Column, Encoding, Shape, ShapeId, TableLayout};

@@ -1,0 +1,13 @@
+//! The engine of `ultimate-streaming`.
+//!
+//! Follows the log of a database and encodes every committed change into compact batches. It knows nothing
+//! of Node.js: the addon at the root of the workspace turns batches into JavaScript values.
+//!
+//! The arrows between the rooms go one way (a test reads the `use` lines):
+//! `pipeline -> source, offset, event, config`; `source -> offset, event, config`; no source imports another.
+#![forbid(unsafe_code)]
+
+pub mod code;
+pub mod error;
+pub mod event;
+pub mod source;

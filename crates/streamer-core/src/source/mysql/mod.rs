@@ -1,0 +1,3 @@
+//! MySQL and MariaDB: the server's binary log as changes.
+
+pub mod schema;

@@ -1,0 +1,151 @@
+//! A table's definition, as the server held it at one position of its log.
+
+use std::fmt;
+use std::sync::Arc;
+
+/// A table's full name. Names compare as the server compares them: the tracker folds their case where
+/// `lower_case_table_names` says so, before it makes one of these.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct TableName {
+    /// Database (schema).
+    pub database: Arc<str>,
+    /// Table.
+    pub table: Arc<str>,
+}
+
+impl TableName {
+    /// A name from its two parts.
+    pub fn new(database: impl Into<Arc<str>>, table: impl Into<Arc<str>>) -> Self {
+        Self {
+            database: database.into(),
+            table: table.into(),
+        }
+    }
+}
+
+impl fmt::Display for TableName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}.{}", self.database, self.table)
+    }
+}
+
+/// One version of a table.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TableDefinition {
+    /// Its name.
+    pub name: TableName,
+    /// All columns in the order of the log, invisible and generated ones too.
+    pub columns: Vec<ColumnDefinition>,
+    /// Indices of the primary key's columns, in key order; empty where the table has none.
+    pub key: Vec<u32>,
+}
+
+/// The name of a character set, in the server's spelling and lower case: `utf8mb4`, `latin1`, `binary`.
+pub type CharsetName = Arc<str>;
+
+/// A column of a [`TableDefinition`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ColumnDefinition {
+    /// Its name.
+    pub name: Arc<str>,
+    /// What it holds.
+    pub kind: ColumnKind,
+    /// Whether it may be NULL.
+    pub nullable: bool,
+    /// Whether `SELECT *` leaves it out.
+    pub invisible: bool,
+    /// Whether the server computes it.
+    pub generated: Option<Generated>,
+}
+
+/// How the server keeps a generated column.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Generated {
+    /// Computed when read.
+    Virtual,
+    /// Kept in the row.
+    Stored,
+}
+
+/// What a column holds: the declared type as far as decoding needs it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ColumnKind {
+    /// TINYINT, SMALLINT, MEDIUMINT, INT, BIGINT (1, 2, 3, 4 or 8 bytes); BOOL is TINYINT, SERIAL is BIGINT UNSIGNED.
+    Integer {
+        /// Width in the log.
+        bytes: u8,
+        /// UNSIGNED or ZEROFILL.
+        unsigned: bool,
+    },
+    /// YEAR.
+    Year,
+    /// FLOAT (4 bytes).
+    Float,
+    /// DOUBLE, REAL (8 bytes).
+    Double,
+    /// DECIMAL, NUMERIC.
+    Decimal {
+        /// Digits in all.
+        precision: u8,
+        /// Digits after the point.
+        scale: u8,
+    },
+    /// DATE.
+    Date,
+    /// TIME with its fractional digits.
+    Time {
+        /// 0 to 6.
+        fraction: u8,
+    },
+    /// DATETIME with its fractional digits.
+    Datetime {
+        /// 0 to 6.
+        fraction: u8,
+    },
+    /// TIMESTAMP with its fractional digits.
+    Timestamp {
+        /// 0 to 6.
+        fraction: u8,
+    },
+    /// CHAR, VARCHAR, TEXT and their relatives.
+    Text {
+        /// The character set in which the server keeps it.
+        charset: CharsetName,
+        /// CHAR rather than VARCHAR or TEXT.
+        fixed: bool,
+    },
+    /// ENUM.
+    Enum {
+        /// Labels, first is 1.
+        labels: Arc<[Arc<str>]>,
+    },
+    /// SET.
+    Set {
+        /// Labels, lowest bit first.
+        labels: Arc<[Arc<str>]>,
+    },
+    /// BINARY, VARBINARY, BLOB and their relatives.
+    Binary {
+        /// Length of BINARY(n), which the log ships without its trailing zeros.
+        fixed: Option<u32>,
+    },
+    /// BIT(n).
+    Bit,
+    /// MySQL's JSON.
+    Json,
+    /// MariaDB's JSON: LONGTEXT with a check that it is valid.
+    JsonText {
+        /// The character set in which the server keeps it.
+        charset: CharsetName,
+    },
+    /// Any geometry: four bytes of SRID, then WKB.
+    Geometry,
+    /// VECTOR: little-endian floats.
+    Vector,
+    /// MariaDB's UUID.
+    Uuid,
+    /// MariaDB's INET4.
+    Inet4,
+    /// MariaDB's INET6.
+    Inet6,
+}
