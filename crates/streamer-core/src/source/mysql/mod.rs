@@ -1,3 +1,4 @@
 //! MySQL and MariaDB: the server's binary log as changes.
 
+pub mod link;
 pub mod schema;

@@ -1,0 +1,162 @@
+//! Text queries for preflight and schema reads: a few statements at the start, never on the hot path.
+
+use mysql_common::constants::CapabilityFlags;
+use mysql_common::io::ParseBuf;
+use mysql_common::packets::Column;
+
+use super::{Link, refusal};
+use crate::code::Code;
+use crate::error::{Error, Result};
+
+const COM_QUERY: u8 = 0x03;
+/// Rows and bytes that one such query may return.
+const MAX_ROWS: usize = 4_000_000;
+
+/// A result set as text.
+#[derive(Debug, Default)]
+pub struct ResultRows {
+    /// Column names.
+    pub names: Vec<String>,
+    /// Rows; `None` is NULL. Bytes that are not UTF-8 are replaced (the session speaks utf8mb4).
+    pub rows: Vec<Vec<Option<String>>>,
+}
+
+impl ResultRows {
+    /// The first cell of the first row.
+    pub fn scalar(&self) -> Option<&str> {
+        self.rows.first()?.first()?.as_deref()
+    }
+
+    /// A cell by column name (case-insensitive).
+    pub fn cell<'a>(&self, row: &'a [Option<String>], name: &str) -> Option<&'a str> {
+        let column = self.names.iter().position(|candidate| candidate.eq_ignore_ascii_case(name))?;
+        row.get(column)?.as_deref()
+    }
+}
+
+impl Link {
+    /// Runs a statement and reads its whole result.
+    ///
+    /// # Errors
+    /// The server's refusal by class, or `ERR_STREAMER_CONNECTION_LOST`. Not cancel-safe: drop the link afterwards.
+    pub async fn query(&mut self, sql: &str) -> Result<ResultRows> {
+        let mut command = Vec::with_capacity(sql.len() + 1);
+        command.push(COM_QUERY);
+        command.extend_from_slice(sql.as_bytes());
+        self.send_command(&command).await?;
+        let range = self.next_packet().await?;
+        let columns = match self.packet(&range) {
+            [0xff, ..] => return Err(refusal::from_packet(self.packet(&range), capabilities())),
+            [0x00, ..] => return Ok(ResultRows::default()),
+            [0xfb, ..] => {
+                return Err(Error::new(Code::ProtocolUnexpected, "The server asked for a local file, which is never sent."));
+            }
+            packet => read_lenenc(&mut &*packet).ok_or_else(malformed)?,
+        };
+        let mut result = ResultRows::default();
+        for _ in 0..columns {
+            let range = self.next_packet().await?;
+            let column: Column = ParseBuf(self.packet(&range)).parse(()).map_err(|_| malformed())?;
+            result.names.push(column.name_str().into_owned());
+        }
+        self.next_packet().await?; // EOF after the column definitions
+        self.read_rows(columns as usize, &mut result).await?;
+        Ok(result)
+    }
+
+    async fn read_rows(&mut self, columns: usize, result: &mut ResultRows) -> Result<()> {
+        loop {
+            let range = self.next_packet().await?;
+            let packet = self.packet(&range);
+            match packet {
+                [0xff, ..] => return Err(refusal::from_packet(packet, capabilities())),
+                [0xfe, ..] if packet.len() < 9 => return Ok(()),
+                _ if result.rows.len() >= MAX_ROWS => {
+                    return Err(Error::new(Code::LimitExceeded, "A catalogue query returned more than 4 million rows."));
+                }
+                _ => result.rows.push(parse_row(packet, columns).ok_or_else(malformed)?),
+            }
+        }
+    }
+
+    /// Runs a statement and reads the first cell of its result.
+    ///
+    /// # Errors
+    /// As [`query`](Self::query).
+    pub async fn scalar(&mut self, sql: &str) -> Result<Option<String>> {
+        Ok(self.query(sql).await?.scalar().map(str::to_owned))
+    }
+
+    /// The error that a packet holds, if it holds one.
+    pub fn refusal(&self, packet: &[u8]) -> Option<Error> {
+        (packet.first() == Some(&0xff)).then(|| refusal::from_packet(packet, capabilities()))
+    }
+}
+
+/// Capabilities as error packets see them after the handshake.
+fn capabilities() -> CapabilityFlags {
+    CapabilityFlags::CLIENT_PROTOCOL_41
+}
+
+fn malformed() -> Error {
+    Error::new(Code::ProtocolUnexpected, "The server's answer does not follow the MySQL protocol.")
+}
+
+fn parse_row(mut packet: &[u8], columns: usize) -> Option<Vec<Option<String>>> {
+    let mut row = Vec::with_capacity(columns);
+    for _ in 0..columns {
+        if let Some((0xfb, rest)) = packet.split_first() {
+            row.push(None);
+            packet = rest;
+            continue;
+        }
+        let length = usize::try_from(read_lenenc(&mut packet)?).ok()?;
+        let (cell, rest) = packet.split_at_checked(length)?;
+        row.push(Some(String::from_utf8_lossy(cell).into_owned()));
+        packet = rest;
+    }
+    Some(row)
+}
+
+/// A length-encoded integer (MySQL internals, "Integer Types").
+fn read_lenenc(input: &mut &[u8]) -> Option<u64> {
+    let (&first, rest) = input.split_first()?;
+    let width = match first {
+        0xfc => 2,
+        0xfd => 3,
+        0xfe => 8,
+        0xfb | 0xff => return None,
+        value => {
+            *input = rest;
+            return Some(u64::from(value));
+        }
+    };
+    let (digits, rest) = rest.split_at_checked(width)?;
+    *input = rest;
+    Some(digits.iter().rev().fold(0, |value, &digit| value << 8 | u64::from(digit)))
+}
+
+/// Quotes an identifier for both servers, in any `sql_mode`.
+///
+/// # Errors
+/// `ERR_STREAMER_ARGUMENT_INVALID` for a name that no server can hold (NUL, or more than 64 characters).
+pub fn quote_identifier(name: &str) -> Result<String> {
+    if name.is_empty() || name.contains('\0') || name.chars().count() > 64 {
+        return Err(Error::new(Code::ArgumentInvalid, "An identifier has 1 to 64 characters and no NUL."));
+    }
+    Ok(format!("`{}`", name.replace('`', "``")))
+}
+
+/// Quotes a text literal as hexadecimal, which no `sql_mode` reads differently.
+pub fn quote_text(text: &str) -> String {
+    if text.is_empty() {
+        return "''".to_owned();
+    }
+    let mut quoted = String::with_capacity(text.len() * 2 + 24);
+    quoted.push_str("CONVERT(X'");
+    for byte in text.bytes() {
+        quoted.push_str(&format!("{byte:02X}"));
+    }
+    quoted.push_str("' USING utf8mb4)");
+    quoted
+}
