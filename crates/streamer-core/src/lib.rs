@@ -8,6 +8,8 @@
 #![forbid(unsafe_code)]
 
 pub mod code;
+pub mod config;
 pub mod error;
 pub mod event;
+pub mod offset;
 pub mod source;

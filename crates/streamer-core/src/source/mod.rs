@@ -1,3 +1,119 @@
 //! Connectors: one reader for each kind of source. No connector imports another.
+//!
+//! A connector is pulled: the pipeline asks for the next [`Item`] only while the delivery window has room, so that a
+//! slow application slows the server's socket instead of filling memory.
 
 pub mod mysql;
+
+use std::sync::Arc;
+
+use futures_util::future::BoxFuture;
+
+use crate::error::{Error, Result};
+use crate::event::Batch;
+
+/// A reader of one source's log.
+///
+/// # What an implementation guarantees
+/// - Items come in the order of the log. What was returned by [`next`](Self::next) counts as handed over: after a
+///   failure, [`connect`](Self::connect) resumes directly behind it, inside a transaction too, so that a process
+///   that lives sees no change twice and misses none.
+/// - A place that cannot be decoded with certainty is an error or an [`Item::Gap`]; the position never passes it in
+///   silence.
+pub trait Connector: Send {
+    /// Connects, checks the server, and opens the log; after a failure, again from where it stopped.
+    ///
+    /// When it resolves, everything that is committed from now on will be returned by [`next`](Self::next). Not
+    /// cancel-safe: a connector whose `connect` was dropped must be connected again.
+    fn connect(&mut self) -> BoxFuture<'_, Result<()>>;
+
+    /// The next item; waits until there is one. An error ends the connection. Cancel-safe.
+    fn next(&mut self) -> BoxFuture<'_, Result<Item>>;
+
+    /// Closes the connection in an orderly way, where there is one. Idempotent.
+    fn disconnect(&mut self) -> BoxFuture<'_, ()>;
+}
+
+/// What a connector hands over.
+#[derive(Debug)]
+pub enum Item {
+    /// Changes.
+    Batch(Batch),
+    /// A definition changed.
+    Schema(SchemaChange),
+    /// Changes may be missing.
+    Gap(Gap),
+    /// The source lives, and everything before a moment has been handed over.
+    Beat(Beat),
+    /// Something that the operator should read; the stream goes on.
+    Warning(Error),
+}
+
+/// A statement that changed a definition.
+#[derive(Debug, Clone)]
+pub struct SchemaChange {
+    /// Database.
+    pub database: Arc<str>,
+    /// Table; `None` where the statement concerns a whole database.
+    pub table: Option<Arc<str>>,
+    /// The statement as the log holds it, with passwords removed; `None` where the log holds none.
+    pub statement: Option<Arc<str>>,
+    /// Position after it.
+    pub position: Arc<str>,
+}
+
+/// Changes may be missing.
+#[derive(Debug, Clone)]
+pub struct Gap {
+    /// Position before it, where known.
+    pub from: Option<Arc<str>>,
+    /// Position after it, where known.
+    pub to: Option<Arc<str>>,
+    /// Tables as `database.table`; `None` is all of them.
+    pub tables: Option<Vec<String>>,
+    /// Why.
+    pub reason: GapReason,
+    /// What exactly could not be had; goes to the log and to `health().lastError`.
+    pub error: Option<Error>,
+}
+
+/// Why changes may be missing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum GapReason {
+    /// The server has removed the part of its log that was still to be read.
+    LogPurged,
+    /// A resume token is no longer known.
+    HistoryLost,
+    /// The source went back in time: it was reset or restored.
+    SourceRewound,
+    /// Bytes could not be decoded with certainty.
+    Undecodable,
+    /// Another server, with another history, answers there.
+    SourceReplaced,
+}
+
+impl GapReason {
+    /// The name that JavaScript sees.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::LogPurged => "log-purged",
+            Self::HistoryLost => "history-lost",
+            Self::SourceRewound => "source-rewound",
+            Self::Undecodable => "undecodable",
+            Self::SourceReplaced => "source-replaced",
+        }
+    }
+}
+
+/// Proof of life.
+#[derive(Debug, Clone)]
+pub struct Beat {
+    /// Everything that the source committed before this moment (ms since the epoch, local clock) was handed over.
+    pub fresh_until_ms: f64,
+    /// Round trip of the newest question that the server answered, in ms.
+    pub round_trip_ms: f64,
+    /// The source's clock minus ours, in ms, as far as it is known.
+    pub clock_offset_ms: Option<f64>,
+    /// Position that was reached.
+    pub position: Arc<str>,
+}

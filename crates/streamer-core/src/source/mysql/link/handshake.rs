@@ -47,7 +47,10 @@ pub(super) async fn run(
     endpoint: &Endpoint,
     login: &Login<'_>,
 ) -> Result<(PacketStream, Greeting)> {
-    let range = stream.next().await.map_err(|error| no_greeting(endpoint, error))?;
+    let range = stream
+        .next()
+        .await
+        .map_err(|error| no_greeting(endpoint, error))?;
     let packet = stream.bytes(&range);
     if packet.first() == Some(&0xff) {
         return Err(refusal::from_packet(packet, CapabilityFlags::empty()));
@@ -55,8 +58,10 @@ pub(super) async fn run(
     if packet.first() != Some(&10) {
         return Err(not_mysql(endpoint));
     }
-    let handshake =
-        ParseBuf(packet).parse::<HandshakePacket<'_>>(()).map_err(|_| not_mysql(endpoint))?.into_owned();
+    let handshake = ParseBuf(packet)
+        .parse::<HandshakePacket<'_>>(())
+        .map_err(|_| not_mysql(endpoint))?
+        .into_owned();
     let greeting = greeting_of(&handshake);
     let mut capabilities = handshake.capabilities() & wanted_capabilities();
     capabilities = negotiate_tls(&mut stream, endpoint, login, capabilities).await?;
@@ -67,7 +72,12 @@ pub(super) async fn run(
         Some(AuthPlugin::CachingSha2Password) => AuthPlugin::CachingSha2Password,
         _ => AuthPlugin::MysqlNativePassword,
     };
-    let mut exchange = Exchange { stream, login, plugin, nonce };
+    let mut exchange = Exchange {
+        stream,
+        login,
+        plugin,
+        nonce,
+    };
     exchange.respond(&greeting, capabilities).await?;
     exchange.authenticate().await?;
     Ok((exchange.stream, greeting))
@@ -82,7 +92,9 @@ fn greeting_of(handshake: &HandshakePacket<'_>) -> Greeting {
     };
     Greeting {
         flavor,
-        version: mariadb.or_else(|| handshake.server_version_parsed()).unwrap_or_default(),
+        version: mariadb
+            .or_else(|| handshake.server_version_parsed())
+            .unwrap_or_default(),
         version_text: text,
         connection_id: handshake.connection_id(),
     }
@@ -100,8 +112,11 @@ async fn negotiate_tls(
         return Ok(capabilities);
     };
     if !capabilities.contains(CapabilityFlags::CLIENT_SSL) {
-        return Err(Error::new(Code::TlsUnavailable, format!("{endpoint} offers no TLS, and nothing was sent to it."))
-            .with_advice("Switch TLS on at the server, or set `tls: false` to send everything in plain text."));
+        return Err(Error::new(
+            Code::TlsUnavailable,
+            format!("{endpoint} offers no TLS, and nothing was sent to it."),
+        )
+        .with_advice("Switch TLS on at the server, or set `tls: false` to send everything in plain text."));
     }
     let mut request = Vec::new();
     SslRequest::new(capabilities, MAX_PACKET_SIZE, 45).serialize(&mut request);
@@ -112,8 +127,11 @@ async fn negotiate_tls(
 
 impl Exchange<'_> {
     async fn respond(&mut self, greeting: &Greeting, capabilities: CapabilityFlags) -> Result<()> {
-        let attributes = [("_client_name", "ultimate-streaming"), ("_client_version", env!("CARGO_PKG_VERSION"))]
-            .map(|(name, value)| (name.to_owned(), value.to_owned()));
+        let attributes = [
+            ("_client_name", "ultimate-streaming"),
+            ("_client_version", env!("CARGO_PKG_VERSION")),
+        ]
+        .map(|(name, value)| (name.to_owned(), value.to_owned()));
         let proof = self.proof()?;
         let response = HandshakeResponse::new(
             Some(proof),
@@ -122,7 +140,9 @@ impl Exchange<'_> {
             self.login.database.map(str::as_bytes),
             Some(self.plugin.clone()),
             capabilities,
-            capabilities.contains(CapabilityFlags::CLIENT_CONNECT_ATTRS).then(|| attributes.into_iter().collect()),
+            capabilities
+                .contains(CapabilityFlags::CLIENT_CONNECT_ATTRS)
+                .then(|| attributes.into_iter().collect()),
             MAX_PACKET_SIZE,
         );
         let mut packet = Vec::new();
@@ -133,16 +153,22 @@ impl Exchange<'_> {
     /// What proves to the server that we know the password, by the current method.
     fn proof(&self) -> Result<Vec<u8>> {
         match &self.plugin {
-            AuthPlugin::CachingSha2Password | AuthPlugin::MysqlNativePassword | AuthPlugin::Ed25519 => Ok(self
-                .plugin
-                .gen_data(Some(self.login.password), &self.nonce)
-                .map(|proof| proof.to_vec())
-                .unwrap_or_default()),
+            AuthPlugin::CachingSha2Password | AuthPlugin::MysqlNativePassword | AuthPlugin::Ed25519 => {
+                Ok(self
+                    .plugin
+                    .gen_data(Some(self.login.password), &self.nonce)
+                    .map(|proof| proof.to_vec())
+                    .unwrap_or_default())
+            }
             AuthPlugin::MysqlClearPassword if self.stream.is_private() => {
                 Ok([self.login.password.as_bytes(), &[0]].concat())
             }
-            AuthPlugin::MysqlClearPassword => Err(unsupported_method("mysql_clear_password", "only over TLS")),
-            AuthPlugin::MysqlOldPassword => Err(unsupported_method("mysql_old_password", "never, it is broken")),
+            AuthPlugin::MysqlClearPassword => {
+                Err(unsupported_method("mysql_clear_password", "only over TLS"))
+            }
+            AuthPlugin::MysqlOldPassword => {
+                Err(unsupported_method("mysql_old_password", "never, it is broken"))
+            }
             AuthPlugin::MariadbParsec { .. } => Err(unsupported_method("parsec", "not yet")),
             AuthPlugin::Other(name) => Err(unsupported_method(&String::from_utf8_lossy(name), "not")),
         }
@@ -159,10 +185,18 @@ impl Exchange<'_> {
                 [0xfe, ..] => self.switch_method(&packet).await?,
                 [0x01, SHA2_FAST_OK] => {}
                 [0x01, SHA2_FULL] => self.send_whole_password().await?,
-                _ => return Err(Error::new(Code::ProtocolUnexpected, "The server's answer during login makes no sense.")),
+                _ => {
+                    return Err(Error::new(
+                        Code::ProtocolUnexpected,
+                        "The server's answer during login makes no sense.",
+                    ));
+                }
             }
         }
-        Err(Error::new(Code::ProtocolUnexpected, "The server kept asking for other ways to log in."))
+        Err(Error::new(
+            Code::ProtocolUnexpected,
+            "The server kept asking for other ways to log in.",
+        ))
     }
 
     async fn switch_method(&mut self, packet: &[u8]) -> Result<()> {
@@ -189,28 +223,45 @@ impl Exchange<'_> {
                 let packet = self.stream.bytes(&range);
                 return Err(refusal::from_packet(packet, CapabilityFlags::CLIENT_PROTOCOL_41));
             }
-            _ => return Err(Error::new(Code::ProtocolUnexpected, "The server sent no public key for the login.")),
+            _ => {
+                return Err(Error::new(
+                    Code::ProtocolUnexpected,
+                    "The server sent no public key for the login.",
+                ));
+            }
         };
         for (byte, mask) in password.iter_mut().zip(self.nonce.iter().cycle()) {
             *byte ^= mask;
         }
-        let encrypted = std::panic::catch_unwind(|| crypto::encrypt(&password, &key))
-            .map_err(|_| Error::new(Code::ProtocolUnexpected, "The server's public key for the login cannot be used."))?;
+        let encrypted = std::panic::catch_unwind(|| crypto::encrypt(&password, &key)).map_err(|_| {
+            Error::new(
+                Code::ProtocolUnexpected,
+                "The server's public key for the login cannot be used.",
+            )
+        })?;
         self.stream.write(&encrypted).await
     }
 }
 
 fn unsupported_method(name: &str, when: &str) -> Error {
-    Error::new(Code::AuthRejected, format!("The server asks for the authentication method {name}, which is supported {when}."))
-        .with_advice("Let the account use caching_sha2_password (MySQL), or ed25519 or mysql_native_password (MariaDB).")
-        .with_detail("method", name)
+    Error::new(
+        Code::AuthRejected,
+        format!("The server asks for the authentication method {name}, which is supported {when}."),
+    )
+    .with_advice(
+        "Let the account use caching_sha2_password (MySQL), or ed25519 or mysql_native_password (MariaDB).",
+    )
+    .with_detail("method", name)
 }
 
 fn closed_while_authenticating(error: Error) -> Error {
     if error.code() != Code::ConnectionLost {
         return error;
     }
-    Error::new(Code::ConnectionLost, "The server closed the connection during the login.")
+    Error::new(
+        Code::ConnectionLost,
+        "The server closed the connection during the login.",
+    )
 }
 
 fn no_greeting(endpoint: &Endpoint, error: Error) -> Error {
@@ -225,6 +276,9 @@ fn no_greeting(endpoint: &Endpoint, error: Error) -> Error {
 }
 
 fn not_mysql(endpoint: &Endpoint) -> Error {
-    Error::new(Code::ProtocolUnexpected, format!("What answers at {endpoint} is not a MySQL or MariaDB server."))
-        .with_advice("Check the port in the URL; MySQL's X protocol (33060) is not the classic one (3306).")
+    Error::new(
+        Code::ProtocolUnexpected,
+        format!("What answers at {endpoint} is not a MySQL or MariaDB server."),
+    )
+    .with_advice("Check the port in the URL; MySQL's X protocol (33060) is not the classic one (3306).")
 }

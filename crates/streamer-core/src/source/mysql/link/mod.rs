@@ -122,9 +122,14 @@ impl Link {
             Ok(result) => result.map(|(stream, greeting)| Self { stream, greeting }),
             Err(_) => Err(Error::new(
                 Code::Timeout,
-                format!("{endpoint} did not complete the handshake within {} ms.", deadline.as_millis()),
+                format!(
+                    "{endpoint} did not complete the handshake within {} ms.",
+                    deadline.as_millis()
+                ),
             )
-            .with_advice("The library tries again; if it lasts, check that a MySQL or MariaDB server answers there.")),
+            .with_advice(
+                "The library tries again; if it lasts, check that a MySQL or MariaDB server answers there.",
+            )),
         }
     }
 

@@ -46,7 +46,14 @@ pub(super) struct PacketStream {
 
 impl PacketStream {
     pub(super) fn new(transport: Transport) -> Self {
-        Self { transport: Some(transport), buffer: Vec::new(), at: 0, joined: Vec::new(), joining: false, sequence: 0 }
+        Self {
+            transport: Some(transport),
+            buffer: Vec::new(),
+            at: 0,
+            joined: Vec::new(),
+            joining: false,
+            sequence: 0,
+        }
     }
 
     /// Replaces the transport by what `upgrade` makes of it (TLS). Nothing may have been read ahead.
@@ -55,7 +62,10 @@ impl PacketStream {
         F: Future<Output = Result<Transport>>,
     {
         if self.at != self.buffer.len() {
-            return Err(Error::new(Code::TlsFailed, "The server sent plain text after TLS had been agreed."));
+            return Err(Error::new(
+                Code::TlsFailed,
+                "The server sent plain text after TLS had been agreed.",
+            ));
         }
         if let Some(transport) = self.transport.take() {
             self.transport = Some(upgrade(transport).await?);
@@ -86,7 +96,10 @@ impl PacketStream {
                 break;
             }
         }
-        let transport = self.transport.as_mut().ok_or_else(|| lost(&io::ErrorKind::NotConnected.into()))?;
+        let transport = self
+            .transport
+            .as_mut()
+            .ok_or_else(|| lost(&io::ErrorKind::NotConnected.into()))?;
         transport.write_all(&frame).await.map_err(|error| lost(&error))?;
         transport.flush().await.map_err(|error| lost(&error))
     }
@@ -100,7 +113,9 @@ impl PacketStream {
     pub(super) fn buffered(&mut self) -> Result<Option<PacketRange>> {
         loop {
             let rest = self.buffer.get(self.at..).unwrap_or_default();
-            let Some(&[a, b, c, sequence]) = rest.first_chunk::<HEADER>() else { return Ok(None) };
+            let Some(&[a, b, c, sequence]) = rest.first_chunk::<HEADER>() else {
+                return Ok(None);
+            };
             let length = u32::from_le_bytes([a, b, c, 0]) as usize;
             if rest.len() < HEADER + length {
                 return Ok(None);
@@ -109,7 +124,11 @@ impl PacketStream {
             self.at = end;
             self.sequence = sequence.wrapping_add(1);
             if !self.joining && length < MAX_CHUNK {
-                return Ok(Some(PacketRange { joined: false, start, end }));
+                return Ok(Some(PacketRange {
+                    joined: false,
+                    start,
+                    end,
+                }));
             }
             if let Some(range) = self.join(start, end)? {
                 return Ok(Some(range));
@@ -125,14 +144,22 @@ impl PacketStream {
             self.joining = true;
         }
         if self.joined.len() + (end - start) > MAX_PAYLOAD {
-            return Err(Error::new(Code::LimitExceeded, "The server sent a packet of more than 1 GiB."));
+            return Err(Error::new(
+                Code::LimitExceeded,
+                "The server sent a packet of more than 1 GiB.",
+            ));
         }
-        self.joined.extend_from_slice(self.buffer.get(start..end).unwrap_or_default());
+        self.joined
+            .extend_from_slice(self.buffer.get(start..end).unwrap_or_default());
         if end - start == MAX_CHUNK {
             return Ok(None);
         }
         self.joining = false;
-        Ok(Some(PacketRange { joined: true, start: 0, end: self.joined.len() }))
+        Ok(Some(PacketRange {
+            joined: true,
+            start: 0,
+            end: self.joined.len(),
+        }))
     }
 
     /// Waits for a whole packet. Cancel-safe: a read either has appended what arrived, or has not happened.
@@ -142,8 +169,14 @@ impl PacketStream {
                 return Ok(range);
             }
             self.make_room();
-            let transport = self.transport.as_mut().ok_or_else(|| lost(&io::ErrorKind::NotConnected.into()))?;
-            let read = transport.read_buf(&mut self.buffer).await.map_err(|error| lost(&error))?;
+            let transport = self
+                .transport
+                .as_mut()
+                .ok_or_else(|| lost(&io::ErrorKind::NotConnected.into()))?;
+            let read = transport
+                .read_buf(&mut self.buffer)
+                .await
+                .map_err(|error| lost(&error))?;
             if read == 0 {
                 return Err(lost(&io::ErrorKind::UnexpectedEof.into()));
             }
@@ -171,7 +204,10 @@ fn lost(error: &io::Error) -> Error {
         io::ErrorKind::ConnectionReset => "it was reset".to_owned(),
         _ => error.to_string(),
     };
-    Error::new(Code::ConnectionLost, format!("The connection to the server broke: {why}."))
+    Error::new(
+        Code::ConnectionLost,
+        format!("The connection to the server broke: {why}."),
+    )
 }
 
 #[cfg(test)]

@@ -29,7 +29,10 @@ impl ResultRows {
 
     /// A cell by column name (case-insensitive).
     pub fn cell<'a>(&self, row: &'a [Option<String>], name: &str) -> Option<&'a str> {
-        let column = self.names.iter().position(|candidate| candidate.eq_ignore_ascii_case(name))?;
+        let column = self
+            .names
+            .iter()
+            .position(|candidate| candidate.eq_ignore_ascii_case(name))?;
         row.get(column)?.as_deref()
     }
 }
@@ -49,7 +52,10 @@ impl Link {
             [0xff, ..] => return Err(refusal::from_packet(self.packet(&range), capabilities())),
             [0x00, ..] => return Ok(ResultRows::default()),
             [0xfb, ..] => {
-                return Err(Error::new(Code::ProtocolUnexpected, "The server asked for a local file, which is never sent."));
+                return Err(Error::new(
+                    Code::ProtocolUnexpected,
+                    "The server asked for a local file, which is never sent.",
+                ));
             }
             packet => read_lenenc(&mut &*packet).ok_or_else(malformed)?,
         };
@@ -72,9 +78,14 @@ impl Link {
                 [0xff, ..] => return Err(refusal::from_packet(packet, capabilities())),
                 [0xfe, ..] if packet.len() < 9 => return Ok(()),
                 _ if result.rows.len() >= MAX_ROWS => {
-                    return Err(Error::new(Code::LimitExceeded, "A catalogue query returned more than 4 million rows."));
+                    return Err(Error::new(
+                        Code::LimitExceeded,
+                        "A catalogue query returned more than 4 million rows.",
+                    ));
                 }
-                _ => result.rows.push(parse_row(packet, columns).ok_or_else(malformed)?),
+                _ => result
+                    .rows
+                    .push(parse_row(packet, columns).ok_or_else(malformed)?),
             }
         }
     }
@@ -99,7 +110,10 @@ fn capabilities() -> CapabilityFlags {
 }
 
 fn malformed() -> Error {
-    Error::new(Code::ProtocolUnexpected, "The server's answer does not follow the MySQL protocol.")
+    Error::new(
+        Code::ProtocolUnexpected,
+        "The server's answer does not follow the MySQL protocol.",
+    )
 }
 
 fn parse_row(mut packet: &[u8], columns: usize) -> Option<Vec<Option<String>>> {
@@ -133,7 +147,12 @@ fn read_lenenc(input: &mut &[u8]) -> Option<u64> {
     };
     let (digits, rest) = rest.split_at_checked(width)?;
     *input = rest;
-    Some(digits.iter().rev().fold(0, |value, &digit| value << 8 | u64::from(digit)))
+    Some(
+        digits
+            .iter()
+            .rev()
+            .fold(0, |value, &digit| value << 8 | u64::from(digit)),
+    )
 }
 
 /// Quotes an identifier for both servers, in any `sql_mode`.
@@ -142,7 +161,10 @@ fn read_lenenc(input: &mut &[u8]) -> Option<u64> {
 /// `ERR_STREAMER_ARGUMENT_INVALID` for a name that no server can hold (NUL, or more than 64 characters).
 pub fn quote_identifier(name: &str) -> Result<String> {
     if name.is_empty() || name.contains('\0') || name.chars().count() > 64 {
-        return Err(Error::new(Code::ArgumentInvalid, "An identifier has 1 to 64 characters and no NUL."));
+        return Err(Error::new(
+            Code::ArgumentInvalid,
+            "An identifier has 1 to 64 characters and no NUL.",
+        ));
     }
     Ok(format!("`{}`", name.replace('`', "``")))
 }

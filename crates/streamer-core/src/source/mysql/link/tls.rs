@@ -75,15 +75,26 @@ impl TlsClient {
                     .map_err(|_| pem_problem("tls.key", "does not fit the certificate in `tls.cert`"))?
             }
         };
-        Ok(Self { config: Arc::new(config) })
+        Ok(Self {
+            config: Arc::new(config),
+        })
     }
 
     /// Runs the TLS handshake over a connected socket.
     pub(super) async fn secure(&self, host: &str, transport: Transport) -> Result<Transport> {
-        let Transport::Tcp(stream) = transport else { return Ok(transport) };
-        let name = ServerName::try_from(host.to_owned())
-            .map_err(|_| Error::new(Code::TlsFailed, format!("\"{host}\" is not a name that TLS can verify.")))?;
-        match TlsConnector::from(self.config.clone()).connect(name, stream).await {
+        let Transport::Tcp(stream) = transport else {
+            return Ok(transport);
+        };
+        let name = ServerName::try_from(host.to_owned()).map_err(|_| {
+            Error::new(
+                Code::TlsFailed,
+                format!("\"{host}\" is not a name that TLS can verify."),
+            )
+        })?;
+        match TlsConnector::from(self.config.clone())
+            .connect(name, stream)
+            .await
+        {
             Ok(stream) => Ok(Transport::Tls(Box::new(stream))),
             Err(error) => Err(handshake_failed(host, &error)),
         }
@@ -96,7 +107,10 @@ fn make_verifier(
     provider: &Arc<rustls::crypto::CryptoProvider>,
 ) -> Result<Arc<dyn ServerCertVerifier>> {
     if verification == Verification::None {
-        return Ok(Arc::new(Lenient { chain: None, provider: provider.clone() }));
+        return Ok(Arc::new(Lenient {
+            chain: None,
+            provider: provider.clone(),
+        }));
     }
     let chain = WebPkiServerVerifier::builder_with_provider(Arc::new(roots), provider.clone())
         .build()
@@ -104,11 +118,16 @@ fn make_verifier(
     if verification == Verification::Identity {
         return Ok(chain);
     }
-    Ok(Arc::new(Lenient { chain: Some(chain), provider: provider.clone() }))
+    Ok(Arc::new(Lenient {
+        chain: Some(chain),
+        provider: provider.clone(),
+    }))
 }
 
 fn certificates(pem: &[u8], option: &str) -> Result<Vec<CertificateDer<'static>>> {
-    let found: Vec<_> = CertificateDer::pem_slice_iter(pem).collect::<Result<_, _>>().unwrap_or_default();
+    let found: Vec<_> = CertificateDer::pem_slice_iter(pem)
+        .collect::<Result<_, _>>()
+        .unwrap_or_default();
     if found.is_empty() {
         return Err(pem_problem(option, "holds no certificate in PEM form"));
     }
@@ -129,8 +148,11 @@ fn system_roots() -> Result<RootCertStore> {
     let mut roots = RootCertStore::empty();
     roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
     if roots.is_empty() {
-        return Err(Error::new(Code::TlsFailed, "The system has no trusted certificate authorities.")
-            .with_advice("Give the authority's certificate as `tls: { ca: '/path/ca.pem' }`."));
+        return Err(Error::new(
+            Code::TlsFailed,
+            "The system has no trusted certificate authorities.",
+        )
+        .with_advice("Give the authority's certificate as `tls: { ca: '/path/ca.pem' }`."));
     }
     Ok(roots)
 }
@@ -160,7 +182,9 @@ impl ServerCertVerifier for Lenient {
         now: UnixTime,
     ) -> Result<ServerCertVerified, rustls::Error> {
         use rustls::Error::InvalidCertificate;
-        let Some(chain) = &self.chain else { return Ok(ServerCertVerified::assertion()) };
+        let Some(chain) = &self.chain else {
+            return Ok(ServerCertVerified::assertion());
+        };
         match chain.verify_server_cert(end_entity, intermediates, server_name, ocsp_response, now) {
             Err(InvalidCertificate(
                 CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. },
@@ -175,7 +199,12 @@ impl ServerCertVerifier for Lenient {
         cert: &CertificateDer<'_>,
         dss: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        rustls::crypto::verify_tls12_signature(message, cert, dss, &self.provider.signature_verification_algorithms)
+        rustls::crypto::verify_tls12_signature(
+            message,
+            cert,
+            dss,
+            &self.provider.signature_verification_algorithms,
+        )
     }
 
     fn verify_tls13_signature(
@@ -184,20 +213,32 @@ impl ServerCertVerifier for Lenient {
         cert: &CertificateDer<'_>,
         dss: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        rustls::crypto::verify_tls13_signature(message, cert, dss, &self.provider.signature_verification_algorithms)
+        rustls::crypto::verify_tls13_signature(
+            message,
+            cert,
+            dss,
+            &self.provider.signature_verification_algorithms,
+        )
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.provider.signature_verification_algorithms.supported_schemes()
+        self.provider
+            .signature_verification_algorithms
+            .supported_schemes()
     }
 }
 
 /// Tells a certificate that is not trusted from everything else that can go wrong.
 fn handshake_failed(host: &str, error: &std::io::Error) -> Error {
-    let cause = error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>());
+    let cause = error
+        .get_ref()
+        .and_then(|inner| inner.downcast_ref::<rustls::Error>());
     let Some(rustls::Error::InvalidCertificate(reason)) = cause else {
         let why = cause.map_or_else(|| error.to_string(), ToString::to_string);
-        return Error::new(Code::TlsFailed, format!("The TLS handshake with {host} failed: {why}."));
+        return Error::new(
+            Code::TlsFailed,
+            format!("The TLS handshake with {host} failed: {why}."),
+        );
     };
     let (why, advice) = match reason {
         CertificateError::UnknownIssuer => (
@@ -216,7 +257,16 @@ fn handshake_failed(host: &str, error: &std::io::Error) -> Error {
         ),
         _ => ("it is not acceptable", "Check the server's certificate."),
     };
-    Error::new(Code::TlsCertificateRejected, format!("The certificate of {host} was rejected: {why}."))
-        .with_advice(advice)
-        .with_detail("reason", format!("{reason:?}").split(['(', ' ', '{']).next().unwrap_or_default())
+    Error::new(
+        Code::TlsCertificateRejected,
+        format!("The certificate of {host} was rejected: {why}."),
+    )
+    .with_advice(advice)
+    .with_detail(
+        "reason",
+        format!("{reason:?}")
+            .split(['(', ' ', '{'])
+            .next()
+            .unwrap_or_default(),
+    )
 }

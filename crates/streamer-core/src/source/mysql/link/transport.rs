@@ -45,9 +45,10 @@ pub(super) async fn connect(endpoint: &Endpoint) -> Result<Transport> {
             .map(Transport::Unix)
             .map_err(|error| connect_failed(endpoint, &error)),
         #[cfg(not(unix))]
-        Endpoint::Unix { .. } => {
-            Err(Error::new(Code::ConnectFailed, "Unix sockets do not exist on this platform."))
-        }
+        Endpoint::Unix { .. } => Err(Error::new(
+            Code::ConnectFailed,
+            "Unix sockets do not exist on this platform.",
+        )),
     }
 }
 
@@ -55,8 +56,11 @@ async fn connect_tcp(endpoint: &Endpoint, host: &str, port: u16) -> Result<Trans
     let addresses: Vec<_> = tokio::net::lookup_host((host, port))
         .await
         .map_err(|error| {
-            Error::new(Code::HostUnknown, format!("The host name \"{host}\" could not be resolved ({error})."))
-                .with_advice("Check its spelling in the URL, and the machine's DNS.")
+            Error::new(
+                Code::HostUnknown,
+                format!("The host name \"{host}\" could not be resolved ({error})."),
+            )
+            .with_advice("Check its spelling in the URL, and the machine's DNS.")
         })?
         .collect();
     let mut last = None;
@@ -77,7 +81,9 @@ async fn connect_tcp(endpoint: &Endpoint, host: &str, port: u16) -> Result<Trans
 fn tune(stream: &TcpStream) {
     let _ = stream.set_nodelay(true);
     let socket = SockRef::from(stream);
-    let keepalive = TcpKeepalive::new().with_time(Duration::from_secs(10)).with_interval(Duration::from_secs(5));
+    let keepalive = TcpKeepalive::new()
+        .with_time(Duration::from_secs(10))
+        .with_interval(Duration::from_secs(5));
     let _ = socket.set_tcp_keepalive(&keepalive);
     #[cfg(target_os = "linux")]
     let _ = socket.set_tcp_user_timeout(Some(TCP_DEAD_AFTER));
@@ -92,8 +98,11 @@ fn connect_failed(endpoint: &Endpoint, error: &io::Error) -> Error {
         io::ErrorKind::PermissionDenied => "this process may not open it".to_owned(),
         _ => error.to_string(),
     };
-    Error::new(Code::ConnectFailed, format!("{endpoint} could not be reached: {why}."))
-        .with_advice("Check host and port in the URL, and that the server runs.")
+    Error::new(
+        Code::ConnectFailed,
+        format!("{endpoint} could not be reached: {why}."),
+    )
+    .with_advice("Check host and port in the URL, and that the server runs.")
 }
 
 macro_rules! forward {
