@@ -1,9 +1,11 @@
 //! Places in a source's log.
 
+mod gtid_wire;
+mod intervals;
 mod mariadb;
 mod mysql;
 mod position;
 
 pub use mariadb::{MariadbGtid, MariadbGtidList};
 pub use mysql::{GtidInterval, GtidSet, MysqlGtid};
-pub use position::{Offset, Position, Within};
+pub use position::{MAX_POSITION_BYTES, Offset, Position, Within};
