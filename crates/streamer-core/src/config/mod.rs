@@ -5,13 +5,19 @@
 
 mod filter;
 mod mysql;
+mod parse;
+mod problem;
 mod secret;
+mod tls;
+mod url;
 
 use std::time::Duration;
 
-pub use filter::TableFilter;
-pub use mysql::{Address, Dates, Integers, MysqlConfig, TlsMode};
+pub use filter::{PatternProblem, SYSTEM_DATABASES, TableFilter};
+pub use mysql::{Address, Dates, Integers, MysqlConfig, TlsMode, VerifyTls};
 pub use secret::Secret;
+
+use crate::error::Result;
 
 /// Everything that the engine needs to know.
 #[derive(Debug, Clone)]
@@ -26,6 +32,19 @@ pub struct Config {
     pub delivery: Delivery,
     /// Whether log records are wanted.
     pub log: bool,
+}
+
+impl Config {
+    /// Reads what JavaScript handed over as JSON: a URL, a source (an object with `url`), or a whole configuration with
+    /// `source` or `sources`. JavaScript values that JSON has no form for arrive as `{"$unsupported":"function"}`, a
+    /// logger as `{"$logger":true}`. Reads the PEM files that `tls` and the URL name.
+    ///
+    /// # Errors
+    /// `ERR_STREAMER_CONFIG_INVALID` with one sentence that lists every problem; `details.problems` is an array of
+    /// `{ path, message }`. No message holds a password, a key or a URL.
+    pub fn parse(value: &serde_json::Value) -> Result<Self> {
+        parse::parse(value)
+    }
 }
 
 /// One source.
@@ -61,30 +80,64 @@ pub enum From {
 }
 
 /// Proof of life.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Heartbeat {
-    /// How often an idle source shows that it lives. Default 1000 ms.
+    /// How often an idle source shows that it lives. 10 ms to 1 h, default 1000 ms: noticed within seconds, at the price
+    /// of one small packet a second.
     pub interval: Duration,
-    /// Silence after which a link counts as dead. Default 3 intervals.
+    /// Silence after which a link counts as dead. 2 intervals to 24 h, default 3 intervals: one beat may be lost or late.
     pub timeout: Duration,
 }
 
+impl Default for Heartbeat {
+    fn default() -> Self {
+        let interval = Duration::from_secs(1);
+        Self {
+            interval,
+            timeout: interval * 3,
+        }
+    }
+}
+
 /// Exponential backoff with full jitter.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Reconnect {
-    /// Longest first wait. Default 50 ms.
+    /// Longest first wait. 1 ms to 1 h, default 50 ms: a server that restarts in a second is found again at once.
     pub initial: Duration,
-    /// Longest wait of all. Default 30 s.
+    /// Longest wait of all. `initial` to 24 h, default 30 s: many readers do not storm a server that comes back.
     pub max: Duration,
-    /// Attempts before the source fails; `None` is without end.
+    /// Attempts before the source fails, 0 for none; `None`, the default, is without end.
     pub attempts: Option<u32>,
 }
 
+impl Default for Reconnect {
+    fn default() -> Self {
+        Self {
+            initial: Duration::from_millis(50),
+            max: Duration::from_secs(30),
+            attempts: None,
+        }
+    }
+}
+
 /// How changes are handed over.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Delivery {
-    /// Most changes in one batch. Default 256.
+    /// Most changes in one batch. 1 to 65536, default 256: a turn of the event loop stays in the range of a millisecond.
     pub batch_size: u32,
-    /// Bytes waiting for JavaScript before reading pauses. Default 16 MiB.
+    /// Bytes waiting for JavaScript before reading pauses. 64 KiB to 4 GiB, default 16 MiB.
     pub buffer_bytes: usize,
 }
+
+impl Default for Delivery {
+    fn default() -> Self {
+        Self {
+            batch_size: 256,
+            buffer_bytes: 16 << 20,
+        }
+    }
+}
+
+#[cfg(test)]
+#[path = "refusal_tests.rs"]
+mod refusals;
