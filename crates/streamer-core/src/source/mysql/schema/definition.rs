@@ -38,6 +38,8 @@ pub struct TableDefinition {
     pub columns: Vec<ColumnDefinition>,
     /// Indices of the primary key's columns, in key order; empty where the table has none.
     pub key: Vec<u32>,
+    /// Character set that a new text column takes without saying so; `None` where it is not known.
+    pub charset: Option<CharsetName>,
 }
 
 /// The name of a character set, in the server's spelling and lower case: `utf8mb4`, `latin1`, `binary`.
@@ -56,6 +58,53 @@ pub struct ColumnDefinition {
     pub invisible: bool,
     /// Whether the server computes it.
     pub generated: Option<Generated>,
+    /// How the log keeps it, as far as the kind leaves that open. Decoding does not need it.
+    pub storage: Storage,
+}
+
+/// What the declared type says beyond the kind: what verification and the tracking of ALTER need.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Storage {
+    /// The kind says all, or more is not known.
+    #[default]
+    Plain,
+    /// CHAR(n), BINARY(n).
+    Fixed {
+        /// n: characters, or bytes of BINARY.
+        length: u32,
+    },
+    /// VARCHAR(n), VARBINARY(n).
+    Varying {
+        /// n: characters, or bytes of VARBINARY.
+        length: u32,
+        /// MariaDB's COMPRESSED.
+        compressed: bool,
+    },
+    /// TEXT, BLOB and their sizes.
+    Long {
+        /// Bytes of the length before the value: 1 TINY, 2, 3 MEDIUM, 4 LONG.
+        prefix: u8,
+        /// MariaDB's COMPRESSED.
+        compressed: bool,
+    },
+    /// BIT(n).
+    Bits {
+        /// n.
+        bits: u8,
+    },
+    /// `row_start` or `row_end` that MariaDB added to a versioned table that declares none: always the last two
+    /// columns, in the log but in no catalogue view.
+    Period,
+    /// The column in which MariaDB keeps the hash of a unique index that is too long for its engine: at the end, in the
+    /// log but in no catalogue view.
+    Hash,
+}
+
+impl ColumnDefinition {
+    /// Whether the server shows it to nobody: applications should not see it either.
+    pub fn is_hidden(&self) -> bool {
+        matches!(self.storage, Storage::Period | Storage::Hash)
+    }
 }
 
 /// How the server keeps a generated column.
