@@ -88,6 +88,14 @@ pub struct Mark {
     ascii: bool,
 }
 
+/// Where the open transaction began in the present batch.
+#[derive(Debug, Clone, Copy)]
+struct Savepoint {
+    mark: Mark,
+    changes: u32,
+    index: u32,
+}
+
 /// Rows of one record that are being written.
 #[derive(Debug, Clone, Copy)]
 struct OpenRows {
@@ -120,6 +128,7 @@ pub struct BatchWriter {
     /// Whether the current batch holds a record that names the transaction.
     announced: bool,
     newest_committed_ms: Option<f64>,
+    savepoint: Option<Savepoint>,
 }
 
 impl BatchWriter {
@@ -164,6 +173,15 @@ impl BatchWriter {
         self.transaction = Some(transaction);
         self.index = first;
         self.announced = false;
+        self.save();
+    }
+
+    fn save(&mut self) {
+        self.savepoint = Some(Savepoint {
+            mark: self.mark(),
+            changes: self.changes,
+            index: self.index,
+        });
     }
 
     /// Counts a change of the transaction without writing it: it was delivered before, or is filtered at this level.
@@ -176,21 +194,30 @@ impl BatchWriter {
     /// Ends the transaction; `position_after` is where reading goes on. Writes nothing where it had no change in this batch.
     pub fn commit(&mut self, position_after: &str) {
         self.close_rows();
-        if let Some(transaction) = self.transaction.take() {
-            if self.announced {
-                self.numbers.push(RECORD_COMMIT);
-                self.push_text(position_after);
-                self.newest_committed_ms = Some(transaction.committed_ms);
-            }
+        if let Some(transaction) = self.transaction.take()
+            && self.announced
+        {
+            self.numbers.push(RECORD_COMMIT);
+            self.push_text(position_after);
+            self.newest_committed_ms = Some(transaction.committed_ms);
         }
         self.announced = false;
     }
 
-    /// Forgets the open transaction; what was written of it stays.
-    pub fn abandon_transaction(&mut self) {
-        self.close_rows();
+    /// Forgets the open transaction and takes back what this batch holds of it. Returns how many of its changes were
+    /// taken in earlier batches.
+    pub fn abandon_transaction(&mut self) -> u32 {
+        self.rows = None;
         self.transaction = None;
         self.announced = false;
+        match self.savepoint.take() {
+            Some(savepoint) => {
+                self.rewind(savepoint.mark);
+                self.changes = savepoint.changes;
+                savepoint.index
+            }
+            None => 0,
+        }
     }
 
     fn announce(&mut self) {
@@ -248,10 +275,10 @@ impl BatchWriter {
     }
 
     fn close_rows(&mut self) {
-        if let Some(rows) = self.rows.take() {
-            if let Some(slot) = self.numbers.get_mut(rows.count_at) {
-                *slot = f64::from(rows.count);
-            }
+        if let Some(rows) = self.rows.take()
+            && let Some(slot) = self.numbers.get_mut(rows.count_at)
+        {
+            *slot = f64::from(rows.count);
         }
     }
 
@@ -406,6 +433,9 @@ impl BatchWriter {
             newest_committed_ms: self.newest_committed_ms.take(),
         };
         self.text_units = 0;
+        if self.transaction.is_some() {
+            self.save();
+        }
         // A batch is about as large as the one before it; a rare giant must not be remembered.
         self.numbers.reserve(numbers.min(16 << 10));
         self.text.reserve(text.min(256 << 10));
@@ -506,6 +536,37 @@ mod tests {
             ),
             ("kept", true, 0, 1)
         );
+    }
+
+    #[test]
+    fn an_abandoned_transaction_leaves_the_ones_before_it() {
+        let mut writer = BatchWriter::new();
+        writer.begin_transaction(transaction(), 0);
+        writer.begin_row(Operation::Insert, None, Some(0), 0);
+        writer.end_row();
+        writer.commit("q");
+        let kept = writer.mark().numbers;
+        writer.begin_transaction(transaction(), 0);
+        writer.begin_row(Operation::Insert, None, Some(0), 0);
+        writer.end_row();
+        assert_eq!(writer.abandon_transaction(), 0);
+        let batch = writer.take();
+        assert_eq!((batch.changes, batch.numbers.len()), (1, kept));
+    }
+
+    #[test]
+    fn an_abandoned_transaction_says_how_much_of_it_was_taken() {
+        let mut writer = BatchWriter::new();
+        writer.begin_transaction(transaction(), 0);
+        for _ in 0..3 {
+            writer.begin_row(Operation::Insert, None, Some(0), 0);
+            writer.end_row();
+        }
+        writer.take();
+        writer.begin_row(Operation::Insert, None, Some(0), 0);
+        writer.end_row();
+        assert_eq!(writer.abandon_transaction(), 3);
+        assert!(writer.is_empty());
     }
 
     #[test]

@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use futures_util::future::BoxFuture;
 
+use crate::config::Heartbeat;
 use crate::error::{Error, Result};
 use crate::event::Batch;
 
@@ -32,6 +33,17 @@ pub trait Connector: Send {
 
     /// Closes the connection in an orderly way, where there is one. Idempotent.
     fn disconnect(&mut self) -> BoxFuture<'_, ()>;
+}
+
+/// What every connector is given.
+#[derive(Debug, Clone, Copy)]
+pub struct Settings {
+    /// Proof of life.
+    pub heartbeat: Heartbeat,
+    /// Most changes in one batch.
+    pub batch_size: u32,
+    /// Bytes after which a batch is handed over, whatever it holds.
+    pub batch_bytes: usize,
 }
 
 /// What a connector hands over.

@@ -1,4 +1,23 @@
 //! MySQL and MariaDB: the server's binary log as changes.
 
+pub mod binlog;
+pub mod cell;
+pub mod charset;
+mod connector;
+mod described;
+mod held;
+mod history;
 pub mod link;
+mod maps;
+mod plan;
+mod pulse;
+mod reader;
+mod rows;
 pub mod schema;
+mod session;
+mod stream;
+mod track;
+mod tracker;
+mod words;
+
+pub use connector::MysqlConnector;

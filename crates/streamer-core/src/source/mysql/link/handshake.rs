@@ -48,7 +48,7 @@ pub(super) async fn run(
     login: &Login<'_>,
 ) -> Result<(PacketStream, Greeting)> {
     let range = stream
-        .next()
+        .greeting()
         .await
         .map_err(|error| no_greeting(endpoint, error))?;
     let packet = stream.bytes(&range);
@@ -64,6 +64,10 @@ pub(super) async fn run(
         .into_owned();
     let greeting = greeting_of(&handshake);
     let mut capabilities = handshake.capabilities() & wanted_capabilities();
+    if login.database.is_none() {
+        // The request for TLS and the response must say the same, or the server reads the fields shifted.
+        capabilities.remove(CapabilityFlags::CLIENT_CONNECT_WITH_DB);
+    }
     capabilities = negotiate_tls(&mut stream, endpoint, login, capabilities).await?;
     let mut nonce = handshake.scramble_1_ref().to_vec();
     nonce.extend_from_slice(handshake.scramble_2_ref().unwrap_or_default());
@@ -270,7 +274,7 @@ fn no_greeting(endpoint: &Endpoint, error: Error) -> Error {
             Code::ConnectionLost,
             format!("{endpoint} accepted the connection and closed it without a greeting."),
         ),
-        Code::LimitExceeded => not_mysql(endpoint),
+        Code::ProtocolUnexpected => not_mysql(endpoint),
         _ => error,
     }
 }

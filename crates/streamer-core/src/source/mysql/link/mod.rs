@@ -26,7 +26,7 @@ use crate::error::{Error, Result};
 
 pub use packet::{MAX_EAGER_RESERVE, PacketRange};
 pub use query::{ResultRows, quote_identifier, quote_text};
-pub use tls::TlsClient;
+pub use tls::{PemTexts, TlsClient, Verification};
 
 use packet::PacketStream;
 
@@ -152,6 +152,11 @@ impl Link {
     /// Waits for the next packet. Cancel-safe: what has arrived stays.
     pub async fn next_packet(&mut self) -> Result<PacketRange> {
         self.stream.next().await
+    }
+
+    /// Bytes that have arrived so far: a packet that takes long still shows that the server lives.
+    pub fn received_bytes(&self) -> u64 {
+        self.stream.received()
     }
 
     /// The bytes of a packet; valid until the next call that reads.

@@ -21,6 +21,9 @@ pub const MAX_EAGER_RESERVE: usize = 256 << 10;
 /// Largest payload that is accepted: the protocol's own limit for `max_allowed_packet` plus an event's header.
 const MAX_PAYLOAD: usize = (1 << 30) + 1024;
 
+/// Longest greeting: a version, some fixed fields, the name of a plugin.
+const MAX_GREETING: u32 = 64 << 10;
+
 /// A buffer that grew for one large packet goes back to this size.
 const KEEP_CAPACITY: usize = 1 << 20;
 
@@ -42,6 +45,7 @@ pub(super) struct PacketStream {
     joined: Vec<u8>,
     joining: bool,
     sequence: u8,
+    received: u64,
 }
 
 impl PacketStream {
@@ -53,6 +57,7 @@ impl PacketStream {
             joined: Vec::new(),
             joining: false,
             sequence: 0,
+            received: 0,
         }
     }
 
@@ -107,6 +112,11 @@ impl PacketStream {
     pub(super) fn bytes(&self, range: &PacketRange) -> &[u8] {
         let buffer = if range.joined { &self.joined } else { &self.buffer };
         buffer.get(range.start..range.end).unwrap_or_default()
+    }
+
+    /// Bytes that have arrived so far.
+    pub(super) fn received(&self) -> u64 {
+        self.received
     }
 
     /// A whole packet out of what has been read, if there is one.
@@ -169,6 +179,35 @@ impl PacketStream {
                 return Ok(range);
             }
             self.make_room();
+            let transport = self
+                .transport
+                .as_mut()
+                .ok_or_else(|| lost(&io::ErrorKind::NotConnected.into()))?;
+            let read = transport
+                .read_buf(&mut self.buffer)
+                .await
+                .map_err(|error| lost(&error))?;
+            if read == 0 {
+                return Err(lost(&io::ErrorKind::UnexpectedEof.into()));
+            }
+            self.received += read as u64;
+        }
+    }
+
+    /// Waits for the server's greeting; what cannot be one is refused by its first bytes, because what other protocols
+    /// say would be read as the length of a packet that never ends.
+    pub(super) async fn greeting(&mut self) -> Result<PacketRange> {
+        loop {
+            if let Some(&[a, b, c, sequence, version]) = self.buffer.first_chunk::<5>() {
+                let length = u32::from_le_bytes([a, b, c, 0]);
+                if sequence == 0 && length <= MAX_GREETING && matches!(version, 10 | 0xff) {
+                    return self.next().await;
+                }
+                return Err(Error::new(
+                    Code::ProtocolUnexpected,
+                    "The first bytes are no greeting.",
+                ));
+            }
             let transport = self
                 .transport
                 .as_mut()

@@ -1,0 +1,408 @@
+//! The connector of MySQL and MariaDB.
+//!
+//! Two connections a source: one carries the dump, one answers questions (settings, positions, definitions, the round
+//! trip). [`connect`](Connector::connect) reads the position before it asks for the dump, so a write that is committed
+//! after it has returned lies behind the position and will be seen.
+
+use std::time::Duration;
+
+use futures_util::FutureExt;
+use futures_util::future::BoxFuture;
+
+use super::binlog::EventType;
+use super::link::Link;
+use super::pulse::{Pulse, now_ms};
+use super::reader::{Reader, Taken};
+use super::rows::BatchLimits;
+use super::session::{
+    DumpIdentity, Lost, Server, begin_dump, check, connect_any, current_offset, earliest_offset,
+    refused_place, verify_resume,
+};
+use super::stream::EventStream;
+use super::tracker::Tracker;
+use crate::code::{Code, Retry};
+use crate::config::{Address, ConnectorConfig, From, MysqlConfig, SourceConfig, TlsMode};
+use crate::error::{Error, Result};
+use crate::offset::{Offset, Position};
+use crate::source::{Beat, Connector, Item, Settings};
+
+/// Reads one MySQL or MariaDB server.
+pub struct MysqlConnector {
+    source: SourceConfig,
+    config: MysqlConfig,
+    settings: Settings,
+    /// The address that answered last.
+    address: usize,
+    identity: Option<DumpIdentity>,
+    reader: Option<Reader>,
+    running: Option<Running>,
+    /// What ended the connection; handed out behind what was read before it.
+    failure: Option<Error>,
+}
+
+/// A connection that runs.
+struct Running {
+    stream: EventStream,
+    pulse: Pulse,
+    /// The newest answer of the pulse that became a beat.
+    beaten: Option<u64>,
+}
+
+impl MysqlConnector {
+    /// A connector for a source; nothing connects yet.
+    pub fn new(source: &SourceConfig, settings: Settings) -> Self {
+        let ConnectorConfig::Mysql(config) = source.connector.clone();
+        Self {
+            source: source.clone(),
+            config,
+            settings,
+            address: 0,
+            identity: None,
+            reader: None,
+            running: None,
+            failure: None,
+        }
+    }
+
+    async fn open(&mut self) -> Result<()> {
+        self.end_connection();
+        let (mut link, address) = connect_any(&self.config, self.address).await?;
+        self.address = address;
+        let server = Server::read(&mut link).await?;
+        let identity = match self.identity.take() {
+            Some(identity) => identity,
+            None => DumpIdentity::choose(&mut link, &server, self.config.server_id).await?,
+        };
+        check(&mut link, &server, &identity).await?;
+        self.tell(&server);
+        self.identity = Some(identity.clone());
+        self.find_place(&mut link, &server).await?;
+        let stream = self.begin_stream(&mut link, &server, &identity).await?;
+        let interval = self.settings.heartbeat.interval;
+        let pulse = Pulse::start(link, self.config.clone(), self.address, interval).await?;
+        self.running = Some(Running {
+            stream,
+            pulse,
+            beaten: None,
+        });
+        Ok(())
+    }
+
+    /// Says in the log what an operator should know of this connection.
+    fn tell(&self, server: &Server) {
+        let address = self.config.addresses.get(self.address);
+        let is_local = address.is_some_and(Address::is_local);
+        match &self.config.tls {
+            TlsMode::Off if !is_local => {
+                tracing::warn!(
+                    "The connection is not encrypted: TLS was switched off for a server that is not local."
+                );
+            }
+            TlsMode::Required { verify: None, .. } | TlsMode::Preferred => {
+                tracing::warn!(
+                    "The server's certificate is not verified: whoever answers there is believed."
+                );
+            }
+            _ => {}
+        }
+        if !server.logs_names() {
+            tracing::info!(
+                "The server logs no column names: definitions are tracked along its log. \
+                 SET GLOBAL binlog_row_metadata=FULL makes each table describe itself."
+            );
+        }
+    }
+
+    /// Makes the reader at the first connection, and checks its place at every later one.
+    async fn find_place(&mut self, link: &mut Link, server: &Server) -> Result<()> {
+        if self.reader.is_none() {
+            let tables = self.source.tables.clone().with_lower_case(server.folds_names());
+            let mut tracker = Tracker::new(server, tables.clone());
+            let now = tracker
+                .load(link, server, self.config.database.as_deref())
+                .await?;
+            tracker.require_tables()?;
+            let position = match &self.source.from {
+                From::Now => plain(now.clone()),
+                From::Earliest => plain(earliest_offset(link, server).await?),
+                From::Position(position) => position.clone(),
+            };
+            let limits = BatchLimits {
+                changes: self.settings.batch_size,
+                bytes: self.settings.batch_bytes,
+            };
+            let flavor = server.flavor;
+            let mut reader = Reader::new(flavor, tables, self.config.dates, limits, &position, tracker);
+            if position.start != now {
+                self.check_place(link, server, &mut reader).await?;
+                self.rebuild_definitions(link, server, &mut reader).await?;
+            }
+            self.reader = Some(reader);
+        } else if let Some(mut reader) = self.reader.take() {
+            let checked = self.check_place(link, server, &mut reader).await;
+            self.reader = Some(reader);
+            checked?;
+        }
+        Ok(())
+    }
+
+    /// Where the log no longer holds the reader's place, a gap is reported and reading goes on at the next one.
+    async fn check_place(&self, link: &mut Link, server: &Server, reader: &mut Reader) -> Result<()> {
+        if let Some(lost) = verify_resume(link, server, reader.track.start()).await? {
+            self.skip_lost(link, server, reader, lost).await?;
+        }
+        Ok(())
+    }
+
+    async fn skip_lost(
+        &self,
+        link: &mut Link,
+        server: &Server,
+        reader: &mut Reader,
+        lost: Lost,
+    ) -> Result<()> {
+        reader.jump(lost.reason, lost.instead);
+        self.rebuild_definitions(link, server, reader).await
+    }
+
+    async fn rebuild_definitions(&self, link: &mut Link, server: &Server, reader: &mut Reader) -> Result<()> {
+        let from = reader.track.start().clone();
+        reader
+            .tracker
+            .rebuild(link, server, &self.config, self.address, &from)
+            .await
+    }
+
+    async fn begin_stream(
+        &mut self,
+        link: &mut Link,
+        server: &Server,
+        identity: &DumpIdentity,
+    ) -> Result<EventStream> {
+        let mut tries = 0;
+        loop {
+            let from = self.place(link, server).await?;
+            match self.try_stream(server, identity, &from).await {
+                Ok(stream) => return Ok(stream),
+                Err(error) if error.code() == Code::PositionLost && tries == 0 => {
+                    tries += 1;
+                    let Some(reason) = refused_place(server.flavor, error.message()) else {
+                        return Err(error);
+                    };
+                    let instead = earliest_offset(link, server).await?;
+                    if let Some(mut reader) = self.reader.take() {
+                        let skipped = self
+                            .skip_lost(link, server, &mut reader, Lost { reason, instead })
+                            .await;
+                        self.reader = Some(reader);
+                        skipped?;
+                    }
+                }
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    async fn place(&self, link: &mut Link, server: &Server) -> Result<Offset> {
+        match &self.reader {
+            Some(reader) => Ok(reader.track.start().clone()),
+            None => current_offset(link, server).await,
+        }
+    }
+
+    /// Opens a dump, and waits until the server has begun to send it.
+    async fn try_stream(
+        &mut self,
+        server: &Server,
+        identity: &DumpIdentity,
+        from: &Offset,
+    ) -> Result<EventStream> {
+        let (mut link, _) = connect_any(&self.config, self.address).await?;
+        link.query("SET NAMES utf8mb4").await?;
+        let heartbeat = self.settings.heartbeat;
+        begin_dump(&mut link, server, identity, from, heartbeat.interval, false).await?;
+        // The server looks for the place before it sends anything: more patience than for a heartbeat.
+        let mut stream = EventStream::new(link, heartbeat.timeout.max(Duration::from_secs(30)));
+        loop {
+            let event = stream.next().await?.ok_or_else(ended)?;
+            let is_described = event.header.event_type == EventType::FormatDescription;
+            if let Some(reader) = &mut self.reader {
+                reader.handle(event, &stream)?;
+            }
+            if is_described {
+                stream.set_silence(heartbeat.timeout);
+                return Ok(stream);
+            }
+        }
+    }
+
+    /// Another reader with our replica id ended the dump, and would again: a random id is chosen anew, a configured one
+    /// is for its operator to change.
+    fn explain(&mut self, failure: Error) -> Error {
+        if failure.code() != Code::PositionLost || !failure.message().contains("server_uuid/server_id") {
+            return failure;
+        }
+        self.identity = None;
+        let error = Error::new(
+            Code::ServerIdTaken,
+            "The server ended the dump, because another reader connected with the same replica id.",
+        );
+        match self.config.server_id {
+            Some(id) => error
+                .with_advice("Give each reader a `serverId` of its own, or leave it out.")
+                .with_detail("serverId", id),
+            None => error.with_retry(Retry::Automatic),
+        }
+    }
+
+    fn end_connection(&mut self) {
+        self.running = None;
+        if let Some(reader) = &mut self.reader {
+            reader.connection_ended();
+        }
+    }
+
+    async fn next_item(&mut self) -> Result<Item> {
+        loop {
+            let Some(reader) = &mut self.reader else {
+                return Err(not_connected());
+            };
+            if self.failure.is_some() {
+                reader.connection_ended();
+            }
+            // Never between a transaction's last row and its end: the row would not say that it is the last.
+            let may_flush = reader.has_job() || reader.is_between();
+            if (reader.is_full() && may_flush || self.failure.is_some()) && reader.writer.changes() > 0 {
+                return Ok(Item::Batch(reader.writer.take()));
+            }
+            if reader.is_between() && !reader.behind.is_empty() {
+                if reader.writer.changes() > 0 {
+                    return Ok(Item::Batch(reader.writer.take()));
+                }
+                if let Some(item) = reader.behind.pop_front() {
+                    return Ok(item);
+                }
+            }
+            if let Some(failure) = self.failure.take() {
+                self.running = None;
+                return Err(self.explain(failure));
+            }
+            let running = self.running.as_mut().ok_or_else(not_connected)?;
+            match step(reader, running, &self.config, self.address).await {
+                Ok(Some(item)) => return Ok(item),
+                Ok(None) => {}
+                Err(error) => self.failure = Some(error),
+            }
+        }
+    }
+}
+
+/// Takes in one event; an item where one is ready. Cancel-safe while it waits for the next event; a definition that is being
+/// read is lost with its event, so a connector that was cut there must be connected again.
+async fn step(
+    reader: &mut Reader,
+    running: &mut Running,
+    config: &MysqlConfig,
+    address: usize,
+) -> Result<Option<Item>> {
+    if reader.has_job() {
+        reader.write_rows(&running.stream)?;
+        return Ok(None);
+    }
+    let event = match running.stream.ready()? {
+        Some(event) => event,
+        None => {
+            if reader.is_between() {
+                if reader.writer.changes() > 0 {
+                    return Ok(Some(Item::Batch(reader.writer.take())));
+                }
+                if let Some(beat) = running.due_beat(reader) {
+                    return Ok(Some(Item::Beat(beat)));
+                }
+            }
+            running.stream.next().await?.ok_or_else(ended)?
+        }
+    };
+    let beats = matches!(
+        event.header.event_type,
+        EventType::Heartbeat | EventType::HeartbeatV2
+    );
+    if reader.handle(event.clone(), &running.stream)? == Taken::NeedsDefinitions {
+        let (mut link, _) = connect_any(config, address).await?;
+        let server = Server::read(&mut link).await?;
+        let from = reader.track.done().clone();
+        reader
+            .tracker
+            .rebuild(&mut link, &server, config, address, &from)
+            .await?;
+        reader.handle(event, &running.stream)?;
+    }
+    if beats && reader.is_between() && reader.writer.changes() == 0 {
+        return Ok(Some(Item::Beat(running.idle_beat(reader))));
+    }
+    Ok(None)
+}
+
+impl Running {
+    /// The server says that it has sent everything: it had committed nothing more when it wrote this.
+    fn idle_beat(&mut self, reader: &mut Reader) -> Beat {
+        let reading = self.pulse.reading();
+        let round_trip_ms = reading.map_or(0.0, |reading| reading.round_trip_ms);
+        self.beaten = reading.map(|reading| reading.number);
+        Beat {
+            fresh_until_ms: now_ms() - round_trip_ms,
+            round_trip_ms,
+            clock_offset_ms: reading.map(|reading| reading.clock_offset_ms),
+            position: reader.track.text(),
+        }
+    }
+
+    /// Under load there are no heartbeats: the newest commit is the proof, once for each answer of the pulse.
+    fn due_beat(&mut self, reader: &mut Reader) -> Option<Beat> {
+        let reading = self.pulse.reading()?;
+        let committed_ms = reader.newest_committed_ms?;
+        if self.beaten == Some(reading.number) {
+            return None;
+        }
+        self.beaten = Some(reading.number);
+        Some(Beat {
+            fresh_until_ms: (committed_ms - reading.clock_offset_ms).min(now_ms()),
+            round_trip_ms: reading.round_trip_ms,
+            clock_offset_ms: Some(reading.clock_offset_ms),
+            position: reader.track.text(),
+        })
+    }
+}
+
+impl Connector for MysqlConnector {
+    fn connect(&mut self) -> BoxFuture<'_, Result<()>> {
+        self.open().boxed()
+    }
+
+    fn next(&mut self) -> BoxFuture<'_, Result<Item>> {
+        self.next_item().boxed()
+    }
+
+    fn disconnect(&mut self) -> BoxFuture<'_, ()> {
+        async move {
+            self.end_connection();
+        }
+        .boxed()
+    }
+}
+
+fn plain(start: Offset) -> Position {
+    Position {
+        start,
+        delivered: None,
+        within: None,
+    }
+}
+
+fn ended() -> Error {
+    Error::new(Code::ConnectionLost, "The server ended the dump.")
+}
+
+fn not_connected() -> Error {
+    Error::new(Code::ConnectionLost, "The source is not connected.")
+}

@@ -1,0 +1,219 @@
+//! How the rows of one table version are decoded.
+//!
+//! A plan is made once for each distinct table map and used for every row after it. It exists only where each column is
+//! known with certainty: either the table map itself names the columns, or a tracked definition agrees with it.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use super::binlog::TableMap;
+use super::cell::CellPlan;
+use super::schema::{ColumnKind, TableDefinition, TableName};
+use crate::config::Dates;
+use crate::error::{Error, Result};
+use crate::event::{BatchWriter, Column, Shape, ShapeId, TableLayout};
+
+/// Gives out shape numbers; lives as long as the connector, so that none is used twice.
+#[derive(Debug, Default)]
+pub struct ShapeNumbers(ShapeId);
+
+impl ShapeNumbers {
+    fn next(&mut self) -> ShapeId {
+        let id = self.0;
+        self.0 += 1;
+        id
+    }
+}
+
+/// A column of the log.
+#[derive(Debug)]
+struct PlanColumn {
+    cell: CellPlan,
+    is_json: bool,
+    /// Its index among the columns that users see; `None` for one that is hidden.
+    seen: Option<u32>,
+}
+
+/// Decodes the rows of one table version.
+#[derive(Debug)]
+pub struct Plan {
+    name: TableName,
+    columns: Vec<PlanColumn>,
+    layout: Arc<TableLayout>,
+    /// Indices of the key's columns among all columns of the log.
+    key: Vec<u32>,
+    words: usize,
+    json_columns: usize,
+}
+
+/// A column of an image, in the order of its cells.
+#[derive(Debug, Clone)]
+pub struct ImageColumn {
+    /// How its cell is decoded.
+    pub cell: CellPlan,
+    /// Its index among all columns of the log.
+    pub column: u32,
+    /// Its index among the columns that users see; `None` for one that is hidden.
+    pub seen: Option<u32>,
+    /// Which JSON column of the table it is, where it is one.
+    pub json: Option<u32>,
+}
+
+/// The columns that one kind of row image holds.
+#[derive(Debug)]
+pub struct Image {
+    /// The shape that its rows are written with.
+    pub shape: Arc<Shape>,
+    /// Its columns.
+    pub columns: Vec<ImageColumn>,
+    /// Position of each log column among the cells of the image.
+    pub slots: Vec<Option<u32>>,
+    /// Cells that make up the key; `None` where the image lacks one of them, or the table has no key.
+    pub key: Option<Vec<u32>>,
+}
+
+/// The images of a plan that were met so far, by their bitmaps.
+#[derive(Debug, Default)]
+pub struct Images(HashMap<Vec<u8>, Arc<Image>>);
+
+impl Plan {
+    /// Makes a plan for `map` out of a definition that agrees with it.
+    ///
+    /// # Errors
+    /// `ERR_STREAMER_LOG_UNDECODABLE` where a column's type in the log cannot hold its kind.
+    pub fn new(map: &TableMap, definition: &TableDefinition, hidden: &[bool], dates: Dates) -> Result<Self> {
+        let mut columns = Vec::with_capacity(map.types.len());
+        let mut seen = Vec::new();
+        let described = map.types.iter().zip(&map.metadata).zip(&definition.columns);
+        for (index, ((&logged, &metadata), column)) in described.enumerate() {
+            let cell = CellPlan::new(logged, metadata, &column.kind, dates)
+                .map_err(|error| of_column(error, &definition.name, &column.name))?;
+            let is_hidden = hidden.get(index).copied().unwrap_or(false);
+            columns.push(PlanColumn {
+                is_json: column.kind == ColumnKind::Json,
+                seen: (!is_hidden).then_some(seen.len() as u32),
+                cell,
+            });
+            if !is_hidden {
+                seen.push(Column {
+                    name: column.name.to_string(),
+                    encoding: columns
+                        .last()
+                        .map_or(crate::event::Encoding::Text, |column| column.cell.encoding()),
+                });
+            }
+        }
+        let key = definition
+            .key
+            .iter()
+            .filter_map(|&column| columns.get(column as usize).and_then(|column| column.seen))
+            .collect();
+        Ok(Self {
+            name: definition.name.clone(),
+            words: BatchWriter::changed_words(seen.len()),
+            json_columns: columns.iter().filter(|column| column.is_json).count(),
+            layout: Arc::new(TableLayout {
+                database: definition.name.database.to_string(),
+                table: definition.name.table.to_string(),
+                columns: seen,
+                key,
+            }),
+            key: definition.key.clone(),
+            columns,
+        })
+    }
+
+    /// The table.
+    pub fn name(&self) -> &TableName {
+        &self.name
+    }
+
+    /// Columns in the log.
+    pub fn width(&self) -> usize {
+        self.columns.len()
+    }
+
+    /// Words that a changed set takes.
+    pub fn changed_words(&self) -> usize {
+        self.words
+    }
+
+    /// Columns that users see.
+    pub fn seen_columns(&self) -> usize {
+        self.layout.columns.len()
+    }
+
+    /// JSON columns of the table: each has a bit in front of a partial image.
+    pub fn json_columns(&self) -> usize {
+        self.json_columns
+    }
+
+    /// The image that holds the columns whose bits are set.
+    fn image(&self, present: &[u8], numbers: &mut ShapeNumbers) -> Image {
+        let mut columns = Vec::new();
+        let mut slots = vec![None; self.columns.len()];
+        let mut json = 0;
+        for (index, column) in self.columns.iter().enumerate() {
+            let nth_json = column.is_json.then_some(json);
+            json += u32::from(column.is_json);
+            if present
+                .get(index / 8)
+                .is_none_or(|byte| byte >> (index % 8) & 1 == 0)
+            {
+                continue;
+            }
+            if let Some(slot) = slots.get_mut(index) {
+                *slot = Some(columns.len() as u32);
+            }
+            columns.push(ImageColumn {
+                cell: column.cell.clone(),
+                column: index as u32,
+                seen: column.seen,
+                json: nth_json,
+            });
+        }
+        let key: Option<Vec<u32>> = self
+            .key
+            .iter()
+            .map(|&column| slots.get(column as usize).copied().flatten())
+            .collect();
+        Image {
+            shape: Arc::new(Shape {
+                id: numbers.next(),
+                layout: self.layout.clone(),
+                present: columns.iter().filter_map(|column| column.seen).collect(),
+            }),
+            columns,
+            slots,
+            key: key.filter(|key| !key.is_empty()),
+        }
+    }
+}
+
+impl Images {
+    /// The image of `plan` for a bitmap; made, and defined in `writer`, when it is met first.
+    pub fn get(
+        &mut self,
+        plan: &Plan,
+        present: &[u8],
+        numbers: &mut ShapeNumbers,
+        writer: &mut BatchWriter,
+    ) -> Arc<Image> {
+        if let Some(image) = self.0.get(present) {
+            return image.clone();
+        }
+        let image = Arc::new(plan.image(present, numbers));
+        writer.define(image.shape.clone());
+        self.0.insert(present.to_vec(), image.clone());
+        image
+    }
+}
+
+fn of_column(error: Error, table: &TableName, column: &str) -> Error {
+    Error::new(
+        error.code(),
+        format!("Column {column} of {table}: {}", error.message()),
+    )
+    .with_detail("table", table.to_string())
+    .with_detail("column", column)
+}

@@ -1,0 +1,103 @@
+//! The round trip to the server, and its clock, asked on a connection of its own.
+//!
+//! A dump answers no questions, so a second connection does, once each heartbeat interval. Losing it says nothing of
+//! the dump: it is opened again.
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use tokio::task::JoinHandle;
+use tokio::time::{sleep, timeout};
+
+use super::link::Link;
+use super::session::connect_any;
+use crate::config::MysqlConfig;
+use crate::error::Result;
+
+/// What the newest answer showed.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Reading {
+    /// Round trip in ms.
+    pub round_trip_ms: f64,
+    /// The server's clock minus ours, in ms.
+    pub clock_offset_ms: f64,
+    /// Counts answers.
+    pub number: u64,
+}
+
+/// Asks in the background until it is dropped.
+pub struct Pulse {
+    reading: Arc<Mutex<Option<Reading>>>,
+    task: JoinHandle<()>,
+}
+
+impl Pulse {
+    /// Asks the server that `link` leads to, then each `interval`. The first answer is there when it returns.
+    ///
+    /// # Errors
+    /// Those of a query.
+    pub async fn start(
+        mut link: Link,
+        config: MysqlConfig,
+        address: usize,
+        interval: Duration,
+    ) -> Result<Self> {
+        let reading = Arc::new(Mutex::new(None));
+        store(&reading, ask(&mut link).await?);
+        let shared = reading.clone();
+        let task = tokio::spawn(async move {
+            let mut link = Some(link);
+            loop {
+                sleep(interval).await;
+                if link.is_none() {
+                    link = connect_any(&config, address).await.ok().map(|(link, _)| link);
+                }
+                let Some(open) = link.as_mut() else { continue };
+                match timeout(interval.max(Duration::from_secs(1)), ask(open)).await {
+                    Ok(Ok(answer)) => store(&shared, answer),
+                    _ => link = None,
+                }
+            }
+        });
+        Ok(Self { reading, task })
+    }
+
+    /// The newest answer.
+    pub fn reading(&self) -> Option<Reading> {
+        *self.reading.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for Pulse {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+fn store(reading: &Mutex<Option<Reading>>, mut answer: Reading) {
+    let mut slot = reading.lock().unwrap_or_else(PoisonError::into_inner);
+    answer.number = slot.map_or(0, |old| old.number + 1);
+    *slot = Some(answer);
+}
+
+async fn ask(link: &mut Link) -> Result<Reading> {
+    let began = Instant::now();
+    let sent_ms = now_ms();
+    let answer = link.scalar("SELECT UNIX_TIMESTAMP(SYSDATE(6))").await?;
+    let round_trip_ms = began.elapsed().as_secs_f64() * 1000.0;
+    let server_ms = answer
+        .and_then(|text| text.parse::<f64>().ok())
+        .map_or(sent_ms, |seconds| seconds * 1000.0);
+    Ok(Reading {
+        round_trip_ms,
+        clock_offset_ms: server_ms - (sent_ms + round_trip_ms / 2.0),
+        number: 0,
+    })
+}
+
+/// Milliseconds since the epoch by the local clock.
+pub fn now_ms() -> f64 {
+    SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .map_or(0.0, |since| since.as_secs_f64() * 1000.0)
+}

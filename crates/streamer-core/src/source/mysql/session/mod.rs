@@ -1,0 +1,13 @@
+//! From an address to a dump that runs: the server's facts, what capture needs of it, and the commands.
+
+mod dump;
+mod place;
+mod preflight;
+mod resume;
+mod server;
+
+pub use dump::{DumpIdentity, begin_dump};
+pub use place::{current_offset, earliest_offset};
+pub use preflight::check;
+pub use resume::{Lost, refused_place, verify_resume};
+pub use server::{Server, connect_any};
