@@ -12,4 +12,5 @@ pub mod config;
 pub mod error;
 pub mod event;
 pub mod offset;
+pub mod pipeline;
 pub mod source;

@@ -1,0 +1,356 @@
+//! From the connectors to the application: supervision, the delivery window, health, metrics, notices, log records.
+//!
+//! An [`Engine`] runs one supervised task for each source. A task asks its connector for the next item only while the
+//! delivery window has room, and hands it to the [`Sink`] under a sequence number that grows over all sources. What
+//! the application has acknowledged gives its bytes back to the window, and with it, through TCP, the server's leave
+//! to send.
+//!
+//! # Guarantees
+//! - The order of a source's log is the order of its deliveries; sequence numbers have no holes.
+//! - In flight is never more than `delivery.bufferBytes` and one batch; beside it each source holds at most one batch
+//!   that waits for its turn.
+//! - A source whose connection breaks is connected again, with backoff. A panic in a connector fails its source and
+//!   touches nothing else.
+//! - After [`Engine::stop`] has resolved, or [`Engine::abandon`] has returned, nothing is delivered any more.
+//!
+//! # Relies on
+//! A [`Connector`] that resumes behind what it returned, and a sink that does not block.
+//!
+//! # Tasks
+//! All run on the tokio runtime that [`Engine::start`] is called on, in one `TaskTracker` under one `CancellationToken`: a task for each
+//! source, and one that announces changes of health that only time or an acknowledgement brings about. No lock is held
+//! across an await, except the turn in which a source waits for room.
+
+mod backoff;
+mod health;
+mod log;
+mod metrics;
+mod notice;
+mod outlet;
+mod supervisor;
+mod window;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use tokio::sync::{Notify, watch};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use tracing::Dispatch;
+
+use crate::code::Code;
+use crate::config::{Config, ConnectorConfig, SourceConfig};
+use crate::error::{Error, Result};
+use crate::source::mysql::MysqlConnector;
+use crate::source::{Connector, Settings};
+
+pub use health::{Health, SourceHealth, State, Status};
+pub use outlet::{Delivery, Payload, Sink};
+
+use health::{Board, now_ms};
+use metrics::{Metrics, Present};
+use outlet::Outlet;
+use supervisor::Supervisor;
+
+/// Makes the connector of a source.
+pub type Factory = dyn Fn(&SourceConfig, Settings) -> Box<dyn Connector> + Send + Sync;
+
+/// Smallest batch to aim for: each costs a call into JavaScript.
+const MIN_BATCH_BYTES: usize = 16 << 10;
+/// Largest batch to aim for: each is decoded in one go.
+const MAX_BATCH_BYTES: usize = 1 << 20;
+
+/// How far the first connections have come.
+#[derive(Debug, Clone)]
+enum Begin {
+    /// So many sources have not streamed yet.
+    Waiting(usize),
+    /// Every source has streamed.
+    Ready,
+    /// A source failed before it streamed.
+    Failed(Error),
+}
+
+/// What is announced when it changes.
+type Picture = (Status, Vec<State>);
+
+/// What the tasks of an engine share.
+struct Shared {
+    config: Config,
+    outlet: Arc<Outlet>,
+    board: Board,
+    metrics: Metrics,
+    dropped: Arc<log::Dropped>,
+    cancel: CancellationToken,
+    begin: watch::Sender<Begin>,
+    announced: Mutex<Option<Picture>>,
+    /// The last announcement was `degraded`: only then can an acknowledgement change the status.
+    is_degraded: AtomicBool,
+    /// An acknowledgement may have changed the health.
+    acknowledged: Notify,
+}
+
+impl Shared {
+    /// Delivers a `health` notice where the status or a state differs from the last that was delivered.
+    fn announce(&self) {
+        let mut announced = self.announced.lock();
+        let health = self.board.health(now_ms());
+        let states = health.sources.iter().map(|source| source.state).collect();
+        let picture = Some((health.status, states));
+        self.is_degraded
+            .store(health.status == Status::Degraded, Ordering::Relaxed);
+        if *announced != picture {
+            self.outlet.notify(&Arc::from(""), notice::health(&health));
+            *announced = picture;
+        }
+    }
+
+    /// A source streams for the first time.
+    fn first_stream(&self) {
+        self.begin.send_if_modified(|begin| {
+            let Begin::Waiting(waiting) = begin else {
+                return false;
+            };
+            *waiting = waiting.saturating_sub(1);
+            if *waiting == 0 {
+                *begin = Begin::Ready;
+                self.outlet.notify(&Arc::from(""), notice::ready());
+            }
+            true
+        });
+    }
+
+    /// A source failed; returns true where `start()` tells it.
+    fn fails_start(&self, error: &Error, has_streamed: bool) -> bool {
+        !has_streamed
+            && self.begin.send_if_modified(|begin| {
+                let is_awaited = matches!(begin, Begin::Waiting(_));
+                if is_awaited {
+                    *begin = Begin::Failed(error.clone());
+                }
+                is_awaited
+            })
+    }
+
+    /// Where a source's log records go; `None` without a logger.
+    fn dispatch(&self, source: &Arc<str>) -> Option<Dispatch> {
+        self.config.log.then(|| {
+            log::dispatch(
+                Arc::clone(&self.outlet),
+                Arc::clone(&self.dropped),
+                Arc::clone(source),
+            )
+        })
+    }
+
+    /// Announces what changes without an event: a source that is no longer fresh, or is fresh again.
+    async fn watch_health(&self) {
+        let pause =
+            (self.config.heartbeat.timeout / 8).clamp(Duration::from_millis(10), Duration::from_secs(1));
+        loop {
+            tokio::select! {
+                () = self.cancel.cancelled() => return,
+                () = self.acknowledged.notified() => {}
+                () = tokio::time::sleep(pause) => {}
+            }
+            self.announce();
+        }
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Life {
+    New,
+    Started,
+    Stopping,
+    Stopped,
+}
+
+/// Follows the sources of one configuration.
+///
+/// Dropping it is [`abandon`](Self::abandon).
+pub struct Engine {
+    shared: Arc<Shared>,
+    factory: Arc<Factory>,
+    tasks: TaskTracker,
+    life: watch::Sender<Life>,
+}
+
+impl Engine {
+    /// An engine for a configuration. Nothing connects yet.
+    pub fn new(config: Config, sink: Arc<dyn Sink>) -> Self {
+        Self::with_connectors(config, sink, Arc::new(connector))
+    }
+
+    /// An engine that runs its tasks on `handle` and has connectors made by `factory`. Nothing connects yet.
+    pub fn with_connectors(config: Config, sink: Arc<dyn Sink>, factory: Arc<Factory>) -> Self {
+        let limit = config.delivery.buffer_bytes;
+        let names = config
+            .sources
+            .iter()
+            .map(|source| Arc::from(source.name.as_str()));
+        let shared = Shared {
+            outlet: Arc::new(Outlet::new(sink, limit)),
+            board: Board::new(names, config.heartbeat.timeout),
+            metrics: Metrics::new(limit, config.sources.iter().map(|source| source.name.as_str())),
+            dropped: Arc::default(),
+            cancel: CancellationToken::new(),
+            begin: watch::Sender::new(Begin::Waiting(config.sources.len())),
+            announced: Mutex::new(None),
+            is_degraded: AtomicBool::new(false),
+            acknowledged: Notify::new(),
+            config,
+        };
+        Self {
+            shared: Arc::new(shared),
+            factory,
+            tasks: TaskTracker::new(),
+            life: watch::Sender::new(Life::New),
+        }
+    }
+
+    /// Begins to read; resolves when every source has connected: a change that is committed afterwards will be
+    /// delivered. A server that cannot be reached is tried again as `reconnect` says, and `start` waits for it. Later
+    /// calls wait for the same outcome. Cancel-safe: the engine goes on. Its tasks run on the tokio runtime of the first
+    /// call.
+    ///
+    /// # Errors
+    /// The error of the first source that fails before it has streamed: one that an operator must mend, one that
+    /// nothing mends, or the last of the configured attempts. The other sources go on until [`stop`](Self::stop).
+    /// `ERR_STREAMER_STOPPED` where the engine is or was stopped meanwhile.
+    pub async fn start(&self) -> Result<()> {
+        let is_first = self.life.send_if_modified(|life| {
+            let is_new = *life == Life::New;
+            if is_new {
+                *life = Life::Started;
+                self.launch();
+            }
+            is_new
+        });
+        if is_first {
+            self.shared.announce();
+        }
+        let (mut life, mut begin) = (self.life.subscribe(), self.shared.begin.subscribe());
+        tokio::select! {
+            biased;
+            _ = life.wait_for(|life| *life != Life::Started) => Err(stopped()),
+            outcome = begin.wait_for(|begin| !matches!(begin, Begin::Waiting(_))) => match outcome.as_deref() {
+                Ok(Begin::Failed(error)) => Err(error.clone()),
+                Ok(_) => Ok(()),
+                Err(_) => Err(stopped()),
+            },
+        }
+    }
+
+    fn launch(&self) {
+        let shared = &self.shared;
+        let settings = settings(&shared.config);
+        shared.board.start();
+        for (index, source) in shared.config.sources.iter().enumerate() {
+            let connector = (self.factory)(source, settings);
+            let supervisor = Supervisor::new(Arc::clone(shared), index, source, connector);
+            self.tasks.spawn(supervisor.run());
+        }
+        let watched = Arc::clone(shared);
+        self.tasks.spawn(async move { watched.watch_health().await });
+    }
+
+    /// Stops reading, closes the connections in an orderly way, and delivers a `stop` notice as the last delivery.
+    /// Resolves within `deadline`, whatever a server does. Idempotent: calls that come while another runs wait for
+    /// its end. Cancel-safe: what was begun is finished.
+    pub async fn stop(&self, deadline: Duration) {
+        let is_first = self.life.send_if_modified(|life| {
+            let is_first = matches!(life, Life::New | Life::Started);
+            if is_first {
+                *life = Life::Stopping;
+            }
+            is_first
+        });
+        if is_first {
+            self.shared.cancel.cancel();
+            self.tasks.close();
+            let (shared, tasks, life) = (Arc::clone(&self.shared), self.tasks.clone(), self.life.clone());
+            tokio::spawn(async move {
+                // A task that outlives the deadline finds the outlet closed, and ends when its connector lets go.
+                let _ = tokio::time::timeout(deadline, tasks.wait()).await;
+                shared.board.end();
+                shared.announce();
+                shared.outlet.close(Some(notice::stop()));
+                life.send_replace(Life::Stopped);
+            });
+        }
+        let _ = self
+            .life
+            .subscribe()
+            .wait_for(|life| *life == Life::Stopped)
+            .await;
+    }
+
+    /// Ends everything at once, without waiting and without a notice: nobody is left to deliver to.
+    pub fn abandon(&self) {
+        self.shared.outlet.close(None);
+        self.shared.cancel.cancel();
+        self.tasks.close();
+        self.shared.board.end();
+        self.life.send_replace(Life::Stopped);
+    }
+
+    /// The application is done with everything up to `sequence`, batches and notices.
+    pub fn acknowledge(&self, sequence: u64) {
+        let acknowledged = self.shared.outlet.window.acknowledge(sequence);
+        self.shared.board.acknowledge(acknowledged, now_ms());
+        if self.shared.is_degraded.load(Ordering::Relaxed) {
+            self.shared.acknowledged.notify_one();
+        }
+    }
+
+    /// What is known about the sources now.
+    pub fn health(&self) -> Health {
+        self.shared.board.health(now_ms())
+    }
+
+    /// The figures in the Prometheus text format (OpenMetrics 1.0); see `docs/metrics.md`.
+    pub fn metrics(&self) -> String {
+        self.shared.metrics.render(&Present {
+            health: &self.health(),
+            in_flight: self.shared.outlet.window.in_flight(),
+            dropped_records: self.shared.dropped.total(),
+        })
+    }
+}
+
+impl Drop for Engine {
+    fn drop(&mut self) {
+        // A stop that runs finishes by itself.
+        if matches!(*self.life.borrow(), Life::New | Life::Started) {
+            self.abandon();
+        }
+    }
+}
+
+/// The connector that a source asks for: the one place that knows all kinds.
+fn connector(source: &SourceConfig, settings: Settings) -> Box<dyn Connector> {
+    match source.connector {
+        ConnectorConfig::Mysql(_) => Box::new(MysqlConnector::new(source, settings)),
+    }
+}
+
+/// A batch is an eighth of the window, so that reading goes on while the application works.
+fn settings(config: &Config) -> Settings {
+    Settings {
+        heartbeat: config.heartbeat,
+        batch_size: config.delivery.batch_size,
+        batch_bytes: (config.delivery.buffer_bytes / 8).clamp(MIN_BATCH_BYTES, MAX_BATCH_BYTES),
+    }
+}
+
+fn stopped() -> Error {
+    Error::new(Code::Stopped, "The streamer has been stopped.").with_advice("Make a new one to stream again.")
+}
+
+#[cfg(test)]
+mod rig;
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,291 @@
+//! The task of one source: connects, streams, and connects again.
+//!
+//! What ends a source: an error that every replay brings back (`never`); one that an operator must mend, while the
+//! source has never streamed, because then it is most likely a mistake in the configuration; the last of the
+//! configured attempts; a panic. Everything else is retried with backoff, after the first stream also what an
+//! operator must mend: someone may mend it, and the `disconnect` notices say what is missing.
+
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::FutureExt;
+use tokio::time::Instant;
+use tracing::instrument::WithSubscriber;
+
+use super::backoff::Backoff;
+use super::health::{State, now_ms};
+use super::outlet::Payload;
+use super::{Shared, notice};
+use crate::code::{Code, Retry};
+use crate::config::SourceConfig;
+use crate::error::{Error, Result};
+use crate::event::Batch;
+use crate::source::{Beat, Connector, Gap, Item};
+
+/// How long a broken connection may take to close; the next attempt does not wait longer for it.
+const CLOSING: Duration = Duration::from_secs(1);
+
+/// Why a source is no longer read.
+enum End {
+    /// The engine stops.
+    Cancelled,
+    /// It failed for good.
+    Failed(Error),
+}
+
+/// One source under supervision.
+pub(super) struct Supervisor {
+    shared: Arc<Shared>,
+    index: usize,
+    name: Arc<str>,
+    connector: Box<dyn Connector>,
+    backoff: Backoff,
+    /// When the connection broke, or could not be made; and the number of the newest attempt since.
+    down: Option<(Instant, u32)>,
+    has_streamed: bool,
+}
+
+impl Supervisor {
+    /// The source at `index` of the configuration.
+    pub fn new(
+        shared: Arc<Shared>,
+        index: usize,
+        source: &SourceConfig,
+        connector: Box<dyn Connector>,
+    ) -> Self {
+        let backoff = Backoff::new(shared.config.reconnect);
+        Self {
+            shared,
+            index,
+            name: Arc::from(source.name.as_str()),
+            connector,
+            backoff,
+            down: None,
+            has_streamed: false,
+        }
+    }
+
+    /// Reads until the engine stops or the source fails.
+    pub async fn run(self) {
+        match self.shared.dispatch(&self.name) {
+            Some(dispatch) => self.supervise().with_subscriber(dispatch).await,
+            None => self.supervise().await,
+        }
+    }
+
+    async fn supervise(mut self) {
+        let end = AssertUnwindSafe(self.read()).catch_unwind().await;
+        match end.unwrap_or_else(|_| End::Failed(defect())) {
+            End::Cancelled => {}
+            End::Failed(error) => self.fail(&error),
+        }
+        // A connector that panicked may do so again.
+        let closing = AssertUnwindSafe(tokio::time::timeout(CLOSING, self.connector.disconnect()));
+        let _ = closing.catch_unwind().await;
+    }
+
+    async fn read(&mut self) -> End {
+        loop {
+            let error = match self.connect().await {
+                Ok(Some(())) => {
+                    let since = Instant::now();
+                    let streamed = self.stream().await;
+                    if since.elapsed() >= self.backoff.healthy_period() {
+                        self.backoff.reset();
+                    }
+                    match streamed {
+                        Ok(()) => return End::Cancelled,
+                        Err(error) => error,
+                    }
+                }
+                Ok(None) => return End::Cancelled,
+                Err(error) => error,
+            };
+            if let Some(end) = self.recover(error).await {
+                return end;
+            }
+        }
+    }
+
+    /// One attempt; `None` where the engine stops.
+    async fn connect(&mut self) -> Result<Option<()>> {
+        tracing::debug!("Connecting.");
+        let cancel = self.shared.cancel.clone();
+        tokio::select! {
+            biased;
+            () = cancel.cancelled() => return Ok(None),
+            connected = self.connector.connect() => connected?,
+        }
+        let shared = &self.shared;
+        shared.board.enter(self.index, State::Streaming);
+        if let Some((since, attempt)) = self.down.take() {
+            let down_ms = whole_ms(since.elapsed());
+            tracing::info!(attempt, downMs = down_ms, "Connected again.");
+            shared.board.reconnected(self.index);
+            shared.metrics.reconnect(&self.name);
+            shared
+                .outlet
+                .notify(&self.name, notice::reconnect(&self.name, attempt, down_ms));
+        } else {
+            tracing::info!("Streaming.");
+        }
+        shared.announce();
+        if !self.has_streamed {
+            self.has_streamed = true;
+            shared.first_stream();
+        }
+        Ok(Some(()))
+    }
+
+    /// Hands over items until the engine stops or the connection breaks.
+    async fn stream(&mut self) -> Result<()> {
+        let cancel = self.shared.cancel.clone();
+        loop {
+            if !self.shared.outlet.window.has_room() {
+                let since = Instant::now();
+                tokio::select! {
+                    () = cancel.cancelled() => return Ok(()),
+                    // In turn, so that a source whose batches are always ready does not take all the room.
+                    _ = self.shared.outlet.window.turn() => {}
+                }
+                self.shared.metrics.paused(&self.name, since.elapsed());
+            }
+            let item = tokio::select! {
+                biased;
+                () = cancel.cancelled() => return Ok(()),
+                item = self.connector.next() => item,
+            };
+            self.hand_over(item?).await;
+        }
+    }
+
+    /// Waits for the source's turn and hands over. When the engine stops it does not wait: what was read is delivered.
+    async fn hand_over(&mut self, item: Item) {
+        let cancel = self.shared.cancel.clone();
+        let window = &self.shared.outlet.window;
+        let turn = tokio::select! {
+            biased;
+            turn = window.turn() => Some(turn),
+            () = cancel.cancelled() => None,
+        };
+        match item {
+            Item::Batch(batch) => self.batch(batch),
+            Item::Beat(beat) => self.beat(&beat),
+            Item::Gap(gap) => self.gap(&gap),
+            Item::Schema(change) => {
+                self.shared.metrics.schema_change(&self.name);
+                self.notify(notice::schema(&self.name, &change));
+            }
+            Item::Warning(error) => {
+                tracing::warn!(code = error.code().as_str(), "{error}");
+                self.blame(&error);
+            }
+        }
+        drop(turn);
+    }
+
+    fn notify(&self, notice: serde_json::Value) {
+        self.shared.outlet.notify(&self.name, notice);
+    }
+
+    fn blame(&self, error: &Error) {
+        self.shared.board.blame(self.index, error);
+        self.shared.metrics.error(&self.name, error);
+    }
+
+    fn batch(&self, batch: Batch) {
+        let shared = &self.shared;
+        shared.metrics.batch(&self.name, &batch);
+        let committed = batch.newest_committed_ms;
+        shared.outlet.send(&self.name, Payload::Batch(batch), |sequence| {
+            shared.board.delivered(self.index, sequence, committed, now_ms());
+        });
+    }
+
+    fn beat(&self, beat: &Beat) {
+        self.shared.board.beat(self.index, beat, now_ms());
+        self.notify(notice::heartbeat(&self.name, beat));
+        self.shared.announce();
+    }
+
+    fn gap(&self, gap: &Gap) {
+        let why = gap.error.as_ref().map(Error::message);
+        tracing::warn!(reason = gap.reason.as_str(), why, "Changes may be missing.");
+        self.shared.metrics.gap(&self.name, gap.reason);
+        if let Some(error) = &gap.error {
+            self.blame(error);
+        }
+        self.notify(notice::gap(&self.name, gap));
+    }
+
+    /// What follows an error: a wait, after which the next attempt is due, or the end.
+    async fn recover(&mut self, error: Error) -> Option<End> {
+        let is_final = match error.retry() {
+            Retry::Automatic => false,
+            Retry::Operator => !self.has_streamed,
+            Retry::Never => true,
+        };
+        if is_final {
+            return Some(End::Failed(error));
+        }
+        let Some((attempt, wait)) = self.backoff.next() else {
+            // Nobody retries any more, whatever the error's own class is.
+            return Some(End::Failed(error.with_retry(Retry::Operator)));
+        };
+        let due = Instant::now() + wait;
+        let retry_in_ms = whole_ms(wait);
+        self.blame(&error);
+        self.down = Some((self.down.map_or_else(Instant::now, |(since, _)| since), attempt));
+        if self.has_streamed {
+            self.shared.board.enter(self.index, State::Reconnecting);
+        }
+        tracing::warn!(
+            code = error.code().as_str(),
+            attempt,
+            retryInMs = retry_in_ms,
+            "{error}"
+        );
+        self.notify(notice::disconnect(&self.name, &error, retry_in_ms, attempt));
+        self.shared.announce();
+        self.pause(due).await
+    }
+
+    /// Closes what is left of the connection, and waits until the attempt is due. An application that does not even
+    /// take notices would be buried in them: the attempt then waits for room too.
+    async fn pause(&mut self, due: Instant) -> Option<End> {
+        let cancel = self.shared.cancel.clone();
+        let shared = Arc::clone(&self.shared);
+        let wait = async {
+            let _ = tokio::time::timeout(CLOSING, self.connector.disconnect()).await;
+            tokio::time::sleep_until(due).await;
+            shared.outlet.window.room().await;
+        };
+        tokio::select! {
+            biased;
+            () = cancel.cancelled() => Some(End::Cancelled),
+            () = wait => None,
+        }
+    }
+
+    fn fail(&self, error: &Error) {
+        let shared = &self.shared;
+        tracing::error!(code = error.code().as_str(), "{error}");
+        self.blame(error);
+        shared.board.enter(self.index, State::Failed);
+        if !shared.fails_start(error, self.has_streamed) {
+            self.notify(notice::error(&self.name, error));
+        }
+        shared.announce();
+    }
+}
+
+/// Fractions of a ms tell nobody anything here.
+fn whole_ms(time: Duration) -> f64 {
+    (time.as_secs_f64() * 1000.0).round()
+}
+
+fn defect() -> Error {
+    Error::new(Code::Internal, "A defect of the library ended the source.")
+        .with_advice("Please report it, with what the process printed about a panic.")
+}
