@@ -1,0 +1,173 @@
+//! The class `Engine` that the facade drives.
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use napi::bindgen_prelude::{Env, Function, Object};
+use napi::threadsafe_function::{ThreadsafeFunction, ThreadsafeFunctionCallMode};
+use napi::{Result, Status};
+use napi_derive::napi;
+use streamer_core::code::Code;
+use streamer_core::config::Config;
+use streamer_core::error::Error;
+use streamer_core::pipeline::{self, Delivery, Sink};
+
+use crate::delivery::{Arguments, arguments};
+use crate::environment::leave_with;
+use crate::failure::thrown;
+use crate::runtime::Lease;
+
+/// Longest `stop()` that may be asked for.
+const MAX_STOP_MS: f64 = 24.0 * 3600.0 * 1000.0;
+
+/// Unbounded for Node.js, because the delivery window bounds it; weak, because it must not keep the process alive.
+type OnItem = ThreadsafeFunction<Delivery, (), Arguments, Status, false, true, 0>;
+
+/// Hands deliveries to JavaScript.
+struct ToJavascript(OnItem);
+
+impl Sink for ToJavascript {
+    fn deliver(&self, delivery: Delivery) {
+        // Refused only by an environment that goes away, whose cleanup hook abandons the engine.
+        self.0.call(delivery, ThreadsafeFunctionCallMode::NonBlocking);
+    }
+}
+
+/// What outlives a call from JavaScript.
+pub struct Running {
+    core: pipeline::Engine,
+    /// Held from the start to the end of the stop.
+    lease: Mutex<Option<Lease>>,
+}
+
+impl Running {
+    fn lease(&self) -> Result<Lease> {
+        let mut held = self.lease.lock().unwrap_or_else(PoisonError::into_inner);
+        match held.as_ref() {
+            Some(lease) => Ok(lease.clone()),
+            None => Ok(held
+                .insert(Lease::take().map_err(|error| thrown(&error))?)
+                .clone()),
+        }
+    }
+
+    fn release(&self) {
+        let lease = self.lease.lock().unwrap_or_else(PoisonError::into_inner).take();
+        drop(lease);
+    }
+
+    /// Ends everything without waiting: the environment goes away.
+    pub fn abandon(&self) {
+        self.core.abandon();
+        self.release();
+    }
+}
+
+/// Follows the sources of one streamer.
+///
+/// Errors are `Error`s whose message is JSON: `{ code, retry, message, details }`.
+///
+/// `onItem` is held until `stop()` has resolved; what it refers to is not collected before. An engine that is collected
+/// without having been stopped is abandoned.
+#[napi]
+pub struct Engine {
+    running: Arc<Running>,
+}
+
+#[napi]
+impl Engine {
+    /// Reads the configuration, JSON text, and throws where it is wrong. Connects to nothing.
+    ///
+    /// `onItem` is called once for each delivery, in order. `kind` 0 is a batch, `kind` 1 a notice: JSON text with
+    /// a `type`. Each is in flight until it is acknowledged, and reading pauses while too much is.
+    #[napi(constructor)]
+    pub fn new(
+        env: Env,
+        config_json: String,
+        #[napi(
+            ts_arg_type = "(kind: number, sequence: number, source: string, payload: BatchPayload | string) => void"
+        )]
+        on_item: Function<'_, Arguments, ()>,
+    ) -> Result<Self> {
+        let config = parse(&config_json)?;
+        let on_item = on_item
+            .build_threadsafe_function::<Delivery>()
+            .weak::<true>()
+            .build_callback(|context| arguments(context.value))?;
+        let running = Arc::new(Running {
+            core: pipeline::Engine::new(config, Arc::new(ToJavascript(on_item))),
+            lease: Mutex::new(None),
+        });
+        leave_with(&env, &running)?;
+        Ok(Self { running })
+    }
+
+    /// Resolves when every source streams: a write made afterwards will be seen. Idempotent.
+    #[napi(ts_return_type = "Promise<void>")]
+    pub fn start<'env>(&self, env: &'env Env) -> Result<Object<'env>> {
+        let lease = self.running.lease()?;
+        let (deferred, promise) = env.create_deferred()?;
+        let running = Arc::clone(&self.running);
+        lease.handle().spawn(async move {
+            match running.core.start().await {
+                Ok(()) => deferred.resolve(|_| Ok(())),
+                Err(error) => deferred.reject(thrown(&error)),
+            }
+        });
+        Ok(promise)
+    }
+
+    /// Stops reading, closes the connections, and delivers a `stop` notice last; resolves within `timeoutMs`. Idempotent.
+    #[napi(ts_return_type = "Promise<void>")]
+    pub fn stop<'env>(&self, env: &'env Env, timeout_ms: f64) -> Result<Object<'env>> {
+        let lease = self.running.lease()?;
+        let (deferred, promise) = env.create_deferred()?;
+        let running = Arc::clone(&self.running);
+        let deadline = Duration::from_secs_f64(bounded(timeout_ms) / 1000.0);
+        let handle = lease.handle().clone();
+        handle.spawn(async move {
+            running.core.stop(deadline).await;
+            running.release();
+            deferred.resolve(|_| Ok(()));
+            drop(lease);
+        });
+        Ok(promise)
+    }
+
+    /// The application is done with everything up to `sequence`.
+    #[napi]
+    pub fn acknowledge(&self, sequence: f64) {
+        if sequence >= 1.0 {
+            self.running.core.acknowledge(sequence as u64);
+        }
+    }
+
+    /// `Health` as JSON text.
+    #[napi]
+    pub fn health(&self) -> String {
+        self.running.core.health().to_json().to_string()
+    }
+
+    /// Figures in the Prometheus text format.
+    #[napi]
+    pub fn metrics(&self) -> String {
+        self.running.core.metrics()
+    }
+}
+
+fn parse(config_json: &str) -> Result<Config> {
+    let value = serde_json::from_str(config_json).map_err(|error| {
+        let sentence = format!("The configuration is no JSON text: {error}.");
+        thrown(&Error::new(Code::ConfigInvalid, sentence))
+    })?;
+    Config::parse(&value).map_err(|error| thrown(&error))
+}
+
+/// A wait in ms that a `Duration` can hold; what is no number is no wait.
+fn bounded(timeout_ms: f64) -> f64 {
+    if timeout_ms.is_nan() {
+        0.0
+    } else {
+        timeout_ms.clamp(0.0, MAX_STOP_MS)
+    }
+}
