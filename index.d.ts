@@ -1,0 +1,461 @@
+// The public contract of `ultimate-streaming`.
+
+import { EventEmitter } from 'node:events'
+
+/** A database row. Narrow it with a type parameter: `Streamer<{ 'shop.orders': Order }>`. */
+export type Row = Record<string, unknown>
+
+/** Row types by `database.table`; a name may hold `*` and `?`. */
+export type Schema = Record<string, Row>
+
+/** What happened to a row, or to a whole table. */
+export type Operation = 'insert' | 'update' | 'replace' | 'delete' | 'read' | 'truncate' | 'drop' | 'rename'
+
+/** One committed change. Plain data: safe to keep, to structured-clone and to post to a worker. */
+export interface Change<T extends object = Row> {
+  /** Unique and stable: the same change carries the same id whenever it is delivered again. */
+  readonly id: string
+  /** The source's name in the configuration (`'default'` when there is only one). */
+  readonly source: string
+  /** What happened. An update that changes the primary key arrives as a `delete` and an `insert`. */
+  readonly op: Operation
+  /** Database (schema) name. */
+  readonly database: string
+  /** Table name. */
+  readonly table: string
+  /** The primary key's columns, or `null` for a table without one. */
+  readonly key: Partial<T> | null
+  /** The row before the change, where the server logs it; else `null`. */
+  readonly before: T | null
+  /** The row after the change; `null` for a delete. A column that the server did not log is absent, never `null`. */
+  readonly after: T | null
+  /** For an update: the names of the columns whose value changed. Frozen. */
+  readonly changed: readonly string[] | null
+  /** When the source committed it, in ms since the Unix epoch, by the source's clock. */
+  readonly timestamp: number
+  /** The transaction it belongs to: every change of one transaction carries the same `id`; `index` counts from 0. */
+  readonly transaction: { readonly id: string; readonly index: number; readonly last: boolean } | null
+  /** Where this change ends in the source's log. Opaque; hand it to `from` to continue after it. */
+  readonly position: string
+  /** For a rename: the table's new name, as `database.table`. */
+  readonly renamedTo?: string
+  /** True where the library derived the change (a foreign-key cascade, say) instead of reading it from the log. */
+  readonly synthetic?: true
+}
+
+/** A new row. */
+export interface InsertChange<T extends object = Row> extends Change<T> {
+  readonly op: 'insert'
+  readonly before: null
+  readonly after: T
+  readonly changed: null
+}
+
+/** A row of a snapshot. */
+export interface ReadChange<T extends object = Row> extends Change<T> {
+  readonly op: 'read'
+  readonly before: null
+  readonly after: T
+  readonly changed: null
+}
+
+/** Columns of a row changed. */
+export interface UpdateChange<T extends object = Row> extends Change<T> {
+  readonly op: 'update'
+  readonly after: T
+}
+
+/** A whole document was replaced. */
+export interface ReplaceChange<T extends object = Row> extends Change<T> {
+  readonly op: 'replace'
+  readonly after: T
+}
+
+/** A row is gone. */
+export interface DeleteChange<T extends object = Row> extends Change<T> {
+  readonly op: 'delete'
+  readonly after: null
+  readonly changed: null
+}
+
+/** A whole table was emptied (`truncate`), is gone (`drop`), or has another name (`rename`). */
+export interface TableChange<T extends object = Row> extends Change<T> {
+  readonly op: 'truncate' | 'drop' | 'rename'
+  readonly key: null
+  readonly before: null
+  readonly after: null
+  readonly changed: null
+}
+
+/** Every kind of change of one row type; `op` tells them apart. */
+export type AnyChange<T extends object = Row> =
+  InsertChange<T> | ReadChange<T> | UpdateChange<T> | ReplaceChange<T> | DeleteChange<T> | TableChange<T>
+
+/** A name as a literal, or `string` where it is a pattern. */
+type Literal<Name extends string> = Name extends `${string}${'*' | '?'}${string}` ? string : Name
+
+/** The names that changes of a table carry. */
+type NamedTable<Name extends string> = Name extends `${infer Database}.${infer Table}`
+  ? { readonly database: Literal<Database>; readonly table: Literal<Table> }
+  : unknown
+
+/** A schema whose rows are objects; interfaces have no index signature, so `Schema` itself would refuse them. */
+export type SchemaOf<S> = { [Name in keyof S]: object }
+
+/** The changes of a schema's tables: `op`, `table` and `database` tell them apart. */
+export type ChangeOf<S extends SchemaOf<S>, Name extends keyof S = keyof S> = {
+  [K in Name & string]: AnyChange<S[K]> & NamedTable<K>
+}[Name & string]
+
+/** Changes may be missing: the log no longer holds them, or they could not be decoded. */
+export interface Gap {
+  /** The source's name. */
+  readonly source: string
+  /** Position before it; `null` where unknown. */
+  readonly from: string | null
+  /** Position after it; `null` where unknown. */
+  readonly to: string | null
+  /** `database.table` names affected, or `'*'`. */
+  readonly tables: readonly string[] | '*'
+  /** Why changes may be missing. */
+  readonly reason: 'log-purged' | 'history-lost' | 'source-rewound' | 'undecodable' | 'source-replaced'
+}
+
+/** A statement changed a definition. */
+export interface SchemaChange {
+  /** The source's name. */
+  readonly source: string
+  /** Database (schema) name. */
+  readonly database: string
+  /** Table name; `null` where the statement concerns a whole database. */
+  readonly table: string | null
+  /** The statement as the log holds it; `null` where the log holds none. */
+  readonly statement: string | null
+  /** Position after it. */
+  readonly position: string
+}
+
+/** How one source is doing. */
+export interface SourceHealth {
+  /** What it is doing. `failed`: it has given up; see `lastError`. */
+  readonly state: 'connecting' | 'snapshotting' | 'streaming' | 'reconnecting' | 'stopped' | 'failed'
+  /** Everything the source committed before this instant (ms since epoch, local clock) has been delivered. */
+  readonly freshUntil: number | null
+  /** ms between commit and delivery of the newest change; never negative. */
+  readonly lagMs: number | null
+  /** Round trip of the last heartbeat, in ms. */
+  readonly heartbeatMs: number | null
+  /** How often the connection was made again after it had broken. */
+  readonly reconnects: number
+  /** Share of the time since start in which the source was streaming, 0 to 1. */
+  readonly uptime: number
+  /** The newest error, also one that was mended since. */
+  readonly lastError: StreamerError | null
+}
+
+/** How the streamer is doing. */
+export interface Health {
+  /** `healthy`: every source streams. `degraded`: some do. `down`: none does. */
+  readonly status: 'healthy' | 'degraded' | 'down' | 'stopped'
+  /** Each source by its name. */
+  readonly sources: Readonly<Record<string, SourceHealth>>
+}
+
+/** Proof that a source lives. */
+export interface Heartbeat {
+  /** The source's name. */
+  readonly source: string
+  /** Everything the source committed before this instant (ms since epoch, local clock) has been delivered. */
+  readonly freshUntil: number
+  /** Round trip, in ms. */
+  readonly roundTripMs: number
+  /** Position that was reached. */
+  readonly position: string
+}
+
+/** The connection to a source broke, or could not be made; it will be tried again. */
+export interface Disconnect {
+  /** The source's name. */
+  readonly source: string
+  /** Why. */
+  readonly error: StreamerError
+  /** When the next attempt begins, in ms from now. */
+  readonly retryInMs: number
+  /** Which attempt that will be; counts from 1. */
+  readonly attempt: number
+}
+
+/** The connection to a source was made again; reading goes on where it stopped. */
+export interface Reconnect {
+  /** The source's name. */
+  readonly source: string
+  /** The attempt that succeeded. */
+  readonly attempt: number
+  /** How long the source was away, in ms. */
+  readonly downMs: number
+}
+
+/** TLS towards a source. */
+export interface TlsConfig {
+  /** PEM file or PEM text of the authorities to trust; default: the system's. */
+  ca?: string
+  /** PEM file or PEM text of the client's certificate. */
+  cert?: string
+  /** PEM file or PEM text of the client's key. */
+  key?: string
+  /** Default true. `false` encrypts without verifying, and says so in the log at every start. */
+  verify?: boolean
+}
+
+interface SourceCommon {
+  /** Tables as `database.table`; `*` and `?` match, a leading `!` excludes. Default: all of the URL's database. */
+  tables?: readonly string[]
+  /** Where to begin: `now` (default), `earliest`, or a `Change.position`, behind which reading goes on. */
+  from?: 'now' | 'earliest' | (string & {})
+  /** Default: verified TLS for hosts other than loopback; `false` for plain text, said once in the log. */
+  tls?: TlsConfig | boolean
+}
+
+/** A MySQL or MariaDB server. */
+export interface MysqlSource extends SourceCommon {
+  /** `mysql://user:password@host:3306/database` or `mariadb://…`. */
+  url: string
+  /** Replica id that this reader shows to the server; default: random, checked to be free. */
+  serverId?: number
+  /** How 64-bit integers outside the safe range arrive. `bigint` (default): a `bigint`, and a `number` inside it. `string`, or `always-bigint`. */
+  integers?: 'bigint' | 'string' | 'always-bigint'
+  /** `date` (default): `Date`, microseconds lost. `string`: exact text, as the server prints it, in UTC for TIMESTAMP. */
+  dates?: 'date' | 'string'
+}
+
+/** A source of changes. */
+export type SourceConfig = MysqlSource
+
+interface StreamerOptions {
+  /** Proof of life. */
+  heartbeat?: {
+    /** How often an idle source shows that it lives, in ms. Default 1000. */
+    intervalMs?: number
+    /** Silence after which the link counts as dead, in ms. Default 3 intervals. */
+    timeoutMs?: number
+  }
+  /** Exponential backoff with full jitter. */
+  reconnect?: {
+    /** Longest first wait. Default 50. */
+    initialMs?: number
+    /** Longest wait of all. Default 30000. */
+    maxMs?: number
+    /** Attempts in a row before the source fails. Default: without end. */
+    attempts?: number
+  }
+  /** How changes are handed over. */
+  delivery?: {
+    /** Most changes in one batch. Default 256. */
+    batchSize?: number
+    /** Bytes waiting in memory before reading pauses. Default 16 MiB. */
+    bufferBytes?: number
+  }
+  /** Called with each log record, pino-shaped; default: silent. Secrets and row values never appear. */
+  logger?: Logger
+}
+
+/** What `logger` must offer; pino and its likes do. */
+export interface Logger {
+  debug(fields: object, message: string): void
+  info(fields: object, message: string): void
+  warn(fields: object, message: string): void
+  error(fields: object, message: string): void
+}
+
+/** The whole configuration. */
+export type StreamerConfig = StreamerOptions &
+  (
+    | {
+        /** The only source; its name is `default`. */
+        source: string | SourceConfig
+        sources?: undefined
+      }
+    | {
+        source?: undefined
+        /** Several sources by name. */
+        sources: Readonly<Record<string, string | SourceConfig>>
+      }
+  )
+
+/** Every code that a `StreamerError` carries; `docs/errors.md` explains each. */
+export type ErrorCode =
+  | 'ERR_STREAMER_CONFIG_INVALID'
+  | 'ERR_STREAMER_HOST_UNKNOWN'
+  | 'ERR_STREAMER_CONNECT_FAILED'
+  | 'ERR_STREAMER_CONNECTION_LOST'
+  | 'ERR_STREAMER_TIMEOUT'
+  | 'ERR_STREAMER_PROTOCOL_UNEXPECTED'
+  | 'ERR_STREAMER_TLS_UNAVAILABLE'
+  | 'ERR_STREAMER_TLS_CERTIFICATE_REJECTED'
+  | 'ERR_STREAMER_TLS_FAILED'
+  | 'ERR_STREAMER_AUTH_REJECTED'
+  | 'ERR_STREAMER_DATABASE_UNKNOWN'
+  | 'ERR_STREAMER_TABLE_UNKNOWN'
+  | 'ERR_STREAMER_GRANT_MISSING'
+  | 'ERR_STREAMER_SERVER_SETTING_UNSUITABLE'
+  | 'ERR_STREAMER_SERVER_UNSUPPORTED'
+  | 'ERR_STREAMER_SERVER_BUSY'
+  | 'ERR_STREAMER_SERVER_ID_TAKEN'
+  | 'ERR_STREAMER_POSITION_INVALID'
+  | 'ERR_STREAMER_POSITION_LOST'
+  | 'ERR_STREAMER_LOG_UNDECODABLE'
+  | 'ERR_STREAMER_LOG_CORRUPT'
+  | 'ERR_STREAMER_SERVER_REFUSED'
+  | 'ERR_STREAMER_LIMIT_EXCEEDED'
+  | 'ERR_STREAMER_STOPPED'
+  | 'ERR_STREAMER_HANDLER_FAILED'
+  | 'ERR_STREAMER_ARGUMENT_INVALID'
+  | 'ERR_STREAMER_ADDON_MISSING'
+  | 'ERR_STREAMER_INTERNAL'
+
+/** Every code, in the order of `docs/errors.md`. Frozen. */
+export const errorCodes: readonly ErrorCode[]
+
+/** The version of this package. */
+export const version: string
+
+/** What every failure of this library is. */
+export class StreamerError extends Error {
+  constructor(
+    message: string,
+    facts: {
+      code: ErrorCode
+      retry: 'automatic' | 'operator' | 'never'
+      details?: Record<string, unknown>
+      cause?: unknown
+    }
+  )
+  readonly name: 'StreamerError'
+  /** Stable; listed in docs/errors.md. */
+  readonly code: ErrorCode
+  /** What helps: the library retries by itself, an operator must act, or nothing will. */
+  readonly retry: 'automatic' | 'operator' | 'never'
+  /** Facts for programs: a table's name, a setting, a server's error number. Never a value of a row, never a secret. */
+  readonly details: Readonly<Record<string, unknown>>
+  /** What `JSON.stringify` and loggers keep. */
+  toJSON(): {
+    name: string
+    code: ErrorCode
+    retry: 'automatic' | 'operator' | 'never'
+    message: string
+    details: Readonly<Record<string, unknown>>
+  }
+}
+
+/**
+ * The value of a JSON column after a partial update whose base the log does not hold (MySQL with
+ * `binlog_row_value_options = PARTIAL_JSON` and a row image without the old document): the steps that were applied, in order.
+ */
+export class JsonDifference {
+  constructor(operations: JsonDifference['operations'])
+  readonly operations: readonly {
+    readonly op: 'replace' | 'insert' | 'remove'
+    /** A JSON path, as MySQL writes it: `$.a[0]`. */
+    readonly path: string
+    /** Absent for `remove`. */
+    readonly value?: unknown
+  }[]
+}
+
+/** The events of a streamer, and what their listeners are called with. */
+export interface StreamerEvents<S extends SchemaOf<S> = Schema> {
+  /** Every change, in order. */
+  change: [change: ChangeOf<S>]
+  insert: [change: Extract<ChangeOf<S>, { op: 'insert' }>]
+  update: [change: Extract<ChangeOf<S>, { op: 'update' }>]
+  replace: [change: Extract<ChangeOf<S>, { op: 'replace' }>]
+  delete: [change: Extract<ChangeOf<S>, { op: 'delete' }>]
+  /** Many changes in one call, in order: the cheapest way to take a flood. At most `delivery.batchSize`. */
+  batch: [changes: readonly ChangeOf<S>[]]
+  /** A definition changed; the changes that follow have the new columns. */
+  schema: [change: SchemaChange]
+  /** Changes may be missing. */
+  gap: [gap: Gap]
+  /** The health of a source changed. */
+  health: [health: Health]
+  /** An idle source shows that it lives. */
+  heartbeat: [beat: Heartbeat]
+  /** A connection broke; it is made again by itself. */
+  disconnect: [disconnect: Disconnect]
+  /** A connection was made again; nothing was missed. */
+  reconnect: [reconnect: Reconnect]
+  /** A source has given up, the start by itself failed, or a listener's promise was rejected. Without a listener it is thrown. */
+  error: [error: StreamerError]
+  /** Every source streams for the first time. */
+  ready: []
+  /** The streamer has stopped. */
+  stop: []
+}
+
+/**
+ * Follows databases and emits what is committed in them.
+ *
+ * ```js
+ * new Streamer('mysql://user:password@host/shop').on('change', change => console.log(change.op, change.after))
+ * ```
+ *
+ * A listener that throws surfaces as an uncaught exception, as in any callback of Node.js; the other listeners and changes still
+ * get their turn. A listener whose promise is rejected becomes an `error` event (`ERR_STREAMER_HANDLER_FAILED`, with the
+ * rejection as `cause`). Listeners are not awaited: `changes()` is the way to process one change after the other.
+ */
+export class Streamer<S extends SchemaOf<S> = Schema> extends EventEmitter<StreamerEvents<S>> {
+  /**
+   * Checks the configuration and throws `StreamerError` (`ERR_STREAMER_CONFIG_INVALID`, all problems at once, each with its path
+   * in `details.problems`). Nothing connects yet: that begins with `start()`, with `changes()`, or by itself when the first
+   * listener for `change`, `insert`, `update`, `replace`, `delete`, `batch`, `schema` or `gap` is added.
+   */
+  constructor(config: string | SourceConfig | StreamerConfig)
+  /**
+   * Resolves once every source streams: a write made after that will be seen. Every call returns the same promise. Rejects with
+   * the `StreamerError` that stands in the way, and after `stop()` with `ERR_STREAMER_STOPPED`. A streamer whose start has failed
+   * stays so: mend what the error names and make a new one.
+   */
+  start(): Promise<this>
+  /**
+   * Delivers what was read, closes the connections, and resolves; takes no longer than `timeoutMs` (default 5000), after which
+   * what is left is not delivered. Idempotent: every call returns the same promise.
+   */
+  stop(options?: { timeoutMs?: number }): Promise<void>
+  /** `stop()`, for `await using`. */
+  [Symbol.asyncDispose](): Promise<void>
+  /** A started streamer keeps the process alive (the default). */
+  ref(): this
+  /** A started streamer does not keep the process alive. */
+  unref(): this
+
+  /**
+   * Changes as an async iterator, reading only as fast as the loop takes them: what it has not asked for slows the server's
+   * socket instead of filling memory, and holds back the listeners of this streamer too. It begins with this call, starts the
+   * streamer, ends when the streamer is stopped, and rejects with an error that ends a source, or with the signal's reason. An
+   * iterator that is not read any more must be ended with `return()` (leaving a `for await` loop does that).
+   *
+   * `tables` takes the same patterns as the configuration; a pattern without a dot is a table of any database.
+   */
+  changes<K extends keyof S & string, O extends Operation = Operation>(options?: {
+    tables?: readonly K[]
+    ops?: readonly O[]
+    signal?: AbortSignal
+  }): AsyncIterableIterator<ChangeWithOperation<ChangeOf<S, K>, O>>
+  changes<O extends Operation = Operation>(options: {
+    tables: readonly string[]
+    ops?: readonly O[]
+    signal?: AbortSignal
+  }): AsyncIterableIterator<ChangeWithOperation<ChangeOf<S>, O>>
+
+  /** How the streamer and each source are doing now. */
+  health(): Health
+  /** Prometheus text format. */
+  metrics(): string
+}
+
+/** The changes of a union whose `op` may be one of `O`. */
+type ChangeWithOperation<C extends Change<any>, O extends Operation> = C extends unknown
+  ? C['op'] & O extends never
+    ? never
+    : C
+  : never

@@ -1,0 +1,77 @@
+'use strict'
+
+// Loads the native addon, once, when the first streamer is made: `version`, the error class and `--help` work without it.
+
+const { isMainThread } = require('node:worker_threads')
+const { StreamerError } = require('./errors')
+
+/**
+ * The native engine.
+ * @typedef {object} Engine
+ * @property {() => Promise<void>} start
+ * @property {(timeoutMs: number) => Promise<void>} stop
+ * @property {(sequence: number) => void} acknowledge
+ * @property {() => string} health
+ * @property {() => string} metrics
+ */
+/** @typedef {(kind: number, sequence: number, source: string, payload: any) => void} OnItem */
+/** @typedef {new (configJson: string, onItem: OnItem) => Engine} EngineClass */
+
+/** @type {EngineClass | undefined} */
+let engineClass
+
+let hasWarned = false
+
+/** Node before 24.14 may use freed memory when a worker with an active thread-safe function ends. */
+function warnInWorker() {
+  if (hasWarned || isMainThread || process.versions.bun !== undefined) return
+  const [major, minor] = process.versions.node.split('.').map(Number)
+  if (major > 24 || (major === 24 && minor >= 14)) return
+  hasWarned = true
+  process.emitWarning(
+    `ultimate-streaming runs in a worker thread of Node.js ${process.versions.node}. Before Node.js 24.14, a worker that is terminated while a streamer runs can crash the process.`,
+    {
+      code: 'STREAMER_WORKER',
+      detail: 'Call stop() before the worker ends, or use Node.js 24.14 or later.',
+    }
+  )
+}
+
+/** Which C library this is; only Linux has two. */
+function libc() {
+  if (process.platform !== 'linux') return ''
+  // Without the network interfaces, which may take seconds to list.
+  const report = /** @type {any} */ (process.report)
+  if (report === undefined) return ''
+  const excluded = report.excludeNetwork
+  report.excludeNetwork = true
+  const { header } = report.getReport()
+  report.excludeNetwork = excluded
+  return header.glibcVersionRuntime === undefined ? '-musl' : '-gnu'
+}
+
+/** @param {unknown} cause */
+function addonMissing(cause) {
+  const platform = `${process.platform}-${process.arch}${process.platform === 'win32' ? '-msvc' : libc()}`
+  const name = `ultimate-streaming-${platform}`
+  return new StreamerError(
+    `The native addon for ${platform} could not be loaded; it comes with the package "${name}". Install again with optional dependencies (remove node_modules and package-lock.json first: npm may have skipped it, see https://github.com/npm/cli/issues/4828).`,
+    { code: 'ERR_STREAMER_ADDON_MISSING', retry: 'operator', details: { platform, package: name }, cause }
+  )
+}
+
+/** @returns {EngineClass} */
+function loadEngine() {
+  if (engineClass === undefined) {
+    try {
+      // @ts-ignore The build makes this file; the type checks do not need it.
+      engineClass = /** @type {EngineClass} */ (require('../native.js').Engine)
+    } catch (error) {
+      throw addonMissing(error)
+    }
+  }
+  warnInWorker()
+  return engineClass
+}
+
+module.exports = { loadEngine }

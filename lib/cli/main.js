@@ -1,0 +1,201 @@
+'use strict'
+
+// `ultimate-streaming tail`: shows the changes of a database as they happen. Changes go to stdout, everything else to stderr.
+//
+// Exit codes: 0 stopped by Ctrl-C, by --limit, or by a reader that has gone; 1 an error while running; 2 a wrong command line or
+// configuration; 130 stopped by a second Ctrl-C.
+
+const { parseArgs } = require('node:util')
+const { Streamer, StreamerError, version } = require('../../index.js')
+const { jsonLine, notice, textLine } = require('./format')
+
+const HELP = `Shows the committed changes of a MySQL or MariaDB server as they happen.
+
+Usage: ultimate-streaming tail [options] <url>
+
+  <url>                  mysql://user:password@host:3306/database or mariadb://…
+                         Default: the environment variable STREAMER_URL, which other users of the
+                         machine cannot see, as they can see a command line.
+
+Options:
+  --tables <list>        Tables as database.table, divided by commas; * and ? match, ! excludes.
+                         Default: all tables of the URL's database.
+  --ops <list>           Only these: insert, update, delete, truncate, drop, rename.
+  --from <position>      now (default), earliest, or the position of a change: go on behind it.
+  --limit <count>        Stop after so many changes.
+  --json                 One JSON document a line. A bigint is a string of digits, a Buffer is
+                         {"$binary": "<base64>"}, a date is ISO 8601 text.
+  --dates <form>         date (default) or string: exact text, as the server prints it.
+  --integers <form>      bigint (default), string, or always-bigint.
+  --server-id <number>   Replica id to show to the server. Default: a random free one.
+  --tls-ca <file>        PEM file of the authorities to trust.
+  --no-tls               Connect in plain text.
+  --quiet                Print nothing but changes and errors.
+  --help, --version
+
+Changes go to stdout; gaps, definitions that change and lost connections to stderr. Ctrl-C stops.
+Exit codes: 0 stopped, 1 error, 2 wrong usage.`
+
+const OPTIONS = /** @type {const} */ ({
+  tables: { type: 'string', multiple: true },
+  ops: { type: 'string', multiple: true },
+  from: { type: 'string' },
+  limit: { type: 'string' },
+  json: { type: 'boolean' },
+  dates: { type: 'string' },
+  integers: { type: 'string' },
+  'server-id': { type: 'string' },
+  'tls-ca': { type: 'string' },
+  'no-tls': { type: 'boolean' },
+  quiet: { type: 'boolean' },
+  help: { type: 'boolean', short: 'h' },
+  version: { type: 'boolean', short: 'V' },
+})
+
+/** @typedef {ReturnType<typeof parse>} Parsed */
+
+/** A wrong command line. */
+class UsageError extends Error {}
+
+/** @param {string[]} argv */
+function parse(argv) {
+  try {
+    return parseArgs({ args: argv, options: OPTIONS, allowPositionals: true })
+  } catch (error) {
+    throw new UsageError(/** @type {Error} */ (error).message)
+  }
+}
+
+/** A list of several options and commas. @param {string[] | undefined} texts */
+function list(texts) {
+  return texts?.flatMap(text => text.split(',')).filter(text => text !== '')
+}
+
+/** @param {string} name @param {string | undefined} text */
+function wholeNumber(name, text) {
+  if (text === undefined) return undefined
+  if (!/^\d{1,15}$/.test(text)) throw new UsageError(`--${name} expects a whole number, found "${text}".`)
+  return Number(text)
+}
+
+/** What the command line asks for. @param {Parsed} parsed */
+function readCommand({ values, positionals }) {
+  const [command, url = process.env.STREAMER_URL, ...rest] = positionals
+  if (command !== 'tail') {
+    throw new UsageError(
+      command === undefined
+        ? 'A command is missing: tail.'
+        : `There is no command "${command}"; there is tail.`
+    )
+  }
+  if (url === undefined || url === '') throw new UsageError('The URL of a database is missing.')
+  if (rest.length > 0) throw new UsageError(`One URL is expected, ${rest.length + 1} arguments were found.`)
+  if (values['no-tls'] && values['tls-ca'] !== undefined) throw new UsageError('--no-tls excludes --tls-ca.')
+  const limit = wholeNumber('limit', values.limit)
+  if (limit === 0) throw new UsageError('--limit expects 1 or more.')
+  const { from, dates, integers } = values
+  const tls = values['no-tls'] ? false : values['tls-ca'] === undefined ? undefined : { ca: values['tls-ca'] }
+  return {
+    source: {
+      url,
+      tables: list(values.tables),
+      from,
+      dates,
+      integers,
+      tls,
+      serverId: wholeNumber('server-id', values['server-id']),
+    },
+    ops: list(values.ops),
+    limit: limit ?? Infinity,
+    json: values.json === true,
+    quiet: values.quiet === true,
+  }
+}
+
+/** Whether a stream shows colours. @param {NodeJS.WriteStream} stream */
+function hasColours(stream) {
+  return stream.isTTY === true && !process.env.NO_COLOR && process.env.TERM !== 'dumb'
+}
+
+/** @param {string} line */
+function say(line) {
+  process.stderr.write(`${line}\n`)
+}
+
+/** The sentence for an error; others than ours are defects and show their stack. @param {unknown} error */
+function sentence(error) {
+  if (error instanceof StreamerError) return `ultimate-streaming: ${error.message} [${error.code}]`
+  return `ultimate-streaming: ${error instanceof Error ? error.stack : error}`
+}
+
+/** Shows what happens beside the changes. @param {Streamer} streamer @param {{ quiet: boolean }} command */
+function watch(streamer, { quiet }) {
+  const colours = hasColours(process.stderr)
+  if (!quiet) streamer.on('ready', () => say(notice('ready', {}, colours)))
+  for (const event of /** @type {const} */ (['schema', 'disconnect', 'reconnect'])) {
+    if (!quiet) streamer.on(event, (/** @type {any} */ value) => say(notice(event, value, colours)))
+  }
+  // A gap is never kept quiet.
+  streamer.on('gap', (/** @type {any} */ gap) => say(notice('gap', gap, colours)))
+}
+
+/** Resolves when stdout takes more. @param {AbortSignal} signal */
+function drained(signal) {
+  return /** @type {Promise<void>} */ (
+    new Promise(resolve => {
+      process.stdout.once('drain', resolve)
+      signal.addEventListener('abort', () => resolve(), { once: true })
+    })
+  )
+}
+
+/** Prints changes until something ends it. @param {ReturnType<typeof readCommand>} command */
+async function tail(command) {
+  const ended = new AbortController()
+  // A reader that has gone (`| head`) ends us, and is no error.
+  process.stdout.on('error', (/** @type {NodeJS.ErrnoException} */ error) =>
+    ended.abort(error.code === 'EPIPE' ? null : error)
+  )
+  let interrupts = 0
+  const interrupt = () => (++interrupts > 1 ? process.exit(130) : ended.abort(null))
+  process.on('SIGINT', interrupt)
+  process.on('SIGTERM', interrupt)
+
+  // What the command line says wrongly, these two refuse.
+  const streamer = new Streamer(/** @type {any} */ ({ source: command.source }))
+  const changes = streamer.changes(/** @type {any} */ ({ ops: command.ops, signal: ended.signal }))
+  watch(streamer, command)
+  const colours = hasColours(process.stdout)
+  let left = command.limit
+  try {
+    for await (const change of changes) {
+      const line = command.json ? jsonLine(change) : textLine(change, colours)
+      if (!process.stdout.write(`${line}\n`)) await drained(ended.signal)
+      if (--left <= 0) break
+    }
+  } catch (error) {
+    // Null is the reason of those who wanted an end.
+    if (error !== null) throw error
+  } finally {
+    await streamer.stop()
+  }
+}
+
+/** Runs a command line, and sets the exit code. @param {string[]} argv */
+async function main(argv) {
+  try {
+    const parsed = parse(argv)
+    if (parsed.values.help) return console.log(HELP)
+    if (parsed.values.version) return console.log(version)
+    await tail(readCommand(parsed))
+  } catch (error) {
+    const isUsage = error instanceof UsageError
+    say(isUsage ? `ultimate-streaming: ${error.message} See --help.` : sentence(error))
+    const { code } = /** @type {{ code?: string }} */ (error)
+    const isWrong =
+      isUsage || code === 'ERR_STREAMER_CONFIG_INVALID' || code === 'ERR_STREAMER_ARGUMENT_INVALID'
+    process.exitCode = isWrong ? 2 : 1
+  }
+}
+
+module.exports = { main }

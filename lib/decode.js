@@ -1,0 +1,210 @@
+'use strict'
+
+// Batches of the engine become changes. The format stands in the header of `crates/streamer-core/src/event/mod.rs`.
+//
+// Guarantees: changes come in the order of the batch; each is an object of its own, writable by its receiver without effect on
+// another (only `changed` is shared, and frozen). Relies on the engine: a batch never ends between a transaction's last row and
+// its commit record, so that the last change of a transaction is known before it is handed out.
+
+const { Cells, Shape } = require('./shape')
+
+/** @typedef {import('./shape').Integers} Integers */
+/** @typedef {{ numbers: Float64Array, text: string, bytes?: Buffer, shapes?: string }} BatchPayload */
+/** @typedef {{ id: string, committed: number, before: string }} Transaction */
+
+/**
+ * A change as it is built; `index.d.ts` shows it to users.
+ * @typedef {object} Change
+ * @property {string} id
+ * @property {string} source
+ * @property {string} op
+ * @property {string} database
+ * @property {string} table
+ * @property {Record<string, unknown> | null} key
+ * @property {Record<string, unknown> | null} before
+ * @property {Record<string, unknown> | null} after
+ * @property {readonly string[] | null} changed
+ * @property {number} timestamp
+ * @property {{ id: string, index: number, last: boolean }} transaction
+ * @property {string} position
+ * @property {string} [renamedTo]
+ */
+
+const RECORD_TRANSACTION = 1
+const RECORD_ROWS = 2
+const RECORD_COMMIT = 3
+const RECORD_TABLE = 4
+
+const OPERATIONS = ['insert', 'update', 'delete', 'read', 'replace', 'truncate', 'drop', 'rename']
+
+/** After how many changes the clock is looked at. */
+const CLOCK_EVERY = 16
+
+/** Shapes that the engine has described; a batch names them by number. */
+class Shapes {
+  /** @type {Map<number, Shape>} */
+  #known = new Map()
+
+  /** @param {string} json @param {Integers} integers */
+  learn(json, integers) {
+    for (const description of JSON.parse(json))
+      this.#known.set(description.id, new Shape(description, integers))
+  }
+
+  /** @param {number} id @returns {Shape | null} */
+  get(id) {
+    if (id < 0) return null
+    const shape = this.#known.get(id)
+    if (shape === undefined) throw new Error(`A batch names the shape ${id}, which was not described before`)
+    return shape
+  }
+}
+
+/** Reads one batch, a part at a time. */
+class BatchReader {
+  #source
+  #shapes
+  #cells
+  /** @type {Transaction} */
+  #transaction = { id: '', committed: 0, before: '' }
+  #index = 0
+  // The record of rows that is being read.
+  #rows = 0
+  #op = ''
+  /** @type {Shape | null} */
+  #before = null
+  /** @type {Shape | null} */
+  #after = null
+  #words = 0
+
+  /** @param {string} source @param {BatchPayload} payload @param {Shapes} shapes @param {Integers} integers */
+  constructor(source, payload, shapes, integers) {
+    if (payload.shapes !== undefined) shapes.learn(payload.shapes, integers)
+    this.#source = source
+    this.#shapes = shapes
+    this.#cells = new Cells(payload.numbers, payload.text, payload.bytes)
+  }
+
+  /** True where every change has been read. */
+  get isDone() {
+    return this.#rows === 0 && this.#cells.at >= this.#cells.numbers.length
+  }
+
+  /**
+   * The next changes: at most `limit`, and no more once `deadline` (of `performance.now()`) has passed, but at least one where
+   * there is one.
+   * @param {number} limit
+   * @param {number} [deadline]
+   */
+  next(limit, deadline = Infinity) {
+    /** @type {Change[]} */
+    const changes = []
+    while (changes.length < limit && !this.isDone) {
+      const change = this.#rows > 0 ? this.#readRow() : this.#readRecord()
+      if (change === null) continue
+      if (this.#rows === 0) this.#readCommit(change)
+      changes.push(change)
+      if (changes.length % CLOCK_EVERY === 0 && performance.now() >= deadline) break
+    }
+    return changes
+  }
+
+  /** Reads a record's head; a change only where the record is one. @returns {Change | null} */
+  #readRecord() {
+    const cells = this.#cells
+    const { numbers } = cells
+    const record = numbers[cells.at++]
+    switch (record) {
+      case RECORD_TRANSACTION: {
+        const committed = numbers[cells.at++]
+        const id = cells.takeText()
+        const before = cells.takeText()
+        this.#transaction = { id, committed, before }
+        this.#index = numbers[cells.at++]
+        return null
+      }
+      case RECORD_ROWS:
+        this.#op = OPERATIONS[numbers[cells.at++]]
+        this.#before = this.#shapes.get(numbers[cells.at++])
+        this.#after = this.#shapes.get(numbers[cells.at++])
+        this.#words = numbers[cells.at++]
+        this.#rows = numbers[cells.at++]
+        return null
+      case RECORD_COMMIT:
+        cells.takeText()
+        return null
+      case RECORD_TABLE:
+        return this.#readTable()
+      default:
+        throw new Error(`A batch holds an unknown record ${record} at ${cells.at - 1}`)
+    }
+  }
+
+  /** @returns {Change} */
+  #readRow() {
+    const cells = this.#cells
+    const shape = /** @type {Shape} */ (this.#after ?? this.#before)
+    const changed = this.#words > 0 ? shape.readChanged(this.#words, cells) : null
+    const before = this.#before === null ? null : this.#before.read(cells)
+    const after = this.#after === null ? null : this.#after.read(cells)
+    this.#rows--
+    return this.#change(
+      this.#op,
+      shape.database,
+      shape.table,
+      shape.keyOf(before, after),
+      before,
+      after,
+      changed
+    )
+  }
+
+  /** @returns {Change} */
+  #readTable() {
+    const cells = this.#cells
+    const op = OPERATIONS[cells.numbers[cells.at++]]
+    const database = cells.takeText()
+    const table = cells.takeText()
+    const renamedTo = cells.takeText()
+    const change = this.#change(op, database, table, null, null, null, null)
+    if (renamedTo !== '') change.renamedTo = renamedTo
+    return change
+  }
+
+  /**
+   * @param {string} op @param {string} database @param {string} table @param {Record<string, unknown> | null} key
+   * @param {Record<string, unknown> | null} before @param {Record<string, unknown> | null} after
+   * @param {readonly string[] | null} changed
+   * @returns {Change}
+   */
+  #change(op, database, table, key, before, after, changed) {
+    const transaction = this.#transaction
+    const index = this.#index++
+    return {
+      id: `${transaction.id}:${index}`,
+      source: this.#source,
+      op,
+      database,
+      table,
+      key,
+      before,
+      after,
+      changed,
+      timestamp: transaction.committed,
+      transaction: { id: transaction.id, index, last: false },
+      // The place before the transaction and how much of it is done: reading goes on behind this change.
+      position: `${transaction.before}+${transaction.id}/${index + 1}`,
+    }
+  }
+
+  /** Where the transaction ends behind this change, the change says so. @param {Change} change */
+  #readCommit(change) {
+    const cells = this.#cells
+    if (cells.numbers[cells.at] !== RECORD_COMMIT) return
+    cells.at++
+    change.position = cells.takeText()
+    change.transaction.last = true
+  }
+}
+
+module.exports = { BatchReader, Shapes }
