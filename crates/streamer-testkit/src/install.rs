@@ -154,7 +154,8 @@ fn mirror() -> String {
                 .flat_map(|line| line.split_whitespace().map(str::to_owned).collect::<Vec<_>>())
                 .collect::<Vec<_>>()
         })
-        .find(|word| word.starts_with("http") && !word.contains("security"))
+        // A mirror of Debian itself: other projects have their packages in places of their own.
+        .find(|word| word.starts_with("http") && word.trim_end_matches('/').ends_with("/debian"))
         .unwrap_or_else(|| DEBIAN.to_owned())
 }
 
