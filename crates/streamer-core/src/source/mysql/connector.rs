@@ -4,6 +4,7 @@
 //! trip). [`connect`](Connector::connect) reads the position before it asks for the dump, so a write that is committed
 //! after it has returned lies behind the position and will be seen.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::FutureExt;
@@ -46,6 +47,8 @@ struct Running {
     pulse: Pulse,
     /// The newest answer of the pulse that became a beat.
     beaten: Option<u64>,
+    /// Position at the last heartbeat, and the newest answer of the pulse then.
+    idle: Option<(Arc<str>, u64)>,
 }
 
 impl MysqlConnector {
@@ -79,11 +82,12 @@ impl MysqlConnector {
         self.find_place(&mut link, &server).await?;
         let stream = self.begin_stream(&mut link, &server, &identity).await?;
         let interval = self.settings.heartbeat.interval;
-        let pulse = Pulse::start(link, self.config.clone(), self.address, interval).await?;
+        let pulse = Pulse::start(link, server, self.config.clone(), self.address, interval).await?;
         self.running = Some(Running {
             stream,
             pulse,
             beaten: None,
+            idle: None,
         });
         Ok(())
     }
@@ -338,17 +342,42 @@ async fn step(
         reader.handle(event, &running.stream)?;
     }
     if beats && reader.is_between() && reader.writer.changes() == 0 {
+        running.check_log(reader)?;
         return Ok(Some(Item::Beat(running.idle_beat(reader))));
     }
     Ok(None)
 }
 
 impl Running {
+    /// A dump of a log that was reset goes on with heartbeats and never sends anything again. So while nothing comes, what
+    /// the server says of the end of its log must hold everything that was read: an answer that is newer than the
+    /// last change.
+    fn check_log(&mut self, reader: &mut Reader) -> Result<()> {
+        let Some(reading) = self.pulse.reading() else {
+            return Ok(());
+        };
+        let position = reader.track.text();
+        let is_newer =
+            matches!(&self.idle, Some((at, number)) if *at == position && reading.number > *number);
+        if is_newer && !reader.track.fits(&reading.end) {
+            return Err(Error::new(
+                Code::ConnectionLost,
+                "The server's log does not hold any more what was read from it: it was reset.",
+            ));
+        }
+        let since = match self.idle.take() {
+            Some((at, number)) if at == position => number,
+            _ => reading.number,
+        };
+        self.idle = Some((position, since));
+        Ok(())
+    }
+
     /// The server says that it has sent everything: it had committed nothing more when it wrote this.
     fn idle_beat(&mut self, reader: &mut Reader) -> Beat {
         let reading = self.pulse.reading();
-        let round_trip_ms = reading.map_or(0.0, |reading| reading.round_trip_ms);
-        self.beaten = reading.map(|reading| reading.number);
+        let round_trip_ms = reading.as_ref().map_or(0.0, |reading| reading.round_trip_ms);
+        self.beaten = reading.as_ref().map(|reading| reading.number);
         Beat {
             fresh_until_ms: now_ms() - round_trip_ms,
             round_trip_ms,

@@ -10,17 +10,20 @@ use tokio::task::JoinHandle;
 use tokio::time::{sleep, timeout};
 
 use super::link::Link;
-use super::session::connect_any;
+use super::session::{Server, connect_any, current_offset};
 use crate::config::MysqlConfig;
 use crate::error::Result;
+use crate::offset::Offset;
 
 /// What the newest answer showed.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Reading {
     /// Round trip in ms.
     pub round_trip_ms: f64,
     /// The server's clock minus ours, in ms.
     pub clock_offset_ms: f64,
+    /// Where the server's log ended.
+    pub end: Offset,
     /// Counts answers.
     pub number: u64,
 }
@@ -38,12 +41,13 @@ impl Pulse {
     /// Those of a query.
     pub async fn start(
         mut link: Link,
+        server: Server,
         config: MysqlConfig,
         address: usize,
         interval: Duration,
     ) -> Result<Self> {
         let reading = Arc::new(Mutex::new(None));
-        store(&reading, ask(&mut link).await?);
+        store(&reading, ask(&mut link, &server).await?);
         let shared = reading.clone();
         let task = tokio::spawn(async move {
             let mut link = Some(link);
@@ -53,7 +57,7 @@ impl Pulse {
                     link = connect_any(&config, address).await.ok().map(|(link, _)| link);
                 }
                 let Some(open) = link.as_mut() else { continue };
-                match timeout(interval.max(Duration::from_secs(1)), ask(open)).await {
+                match timeout(interval.max(Duration::from_secs(1)), ask(open, &server)).await {
                     Ok(Ok(answer)) => store(&shared, answer),
                     _ => link = None,
                 }
@@ -64,7 +68,10 @@ impl Pulse {
 
     /// The newest answer.
     pub fn reading(&self) -> Option<Reading> {
-        *self.reading.lock().unwrap_or_else(PoisonError::into_inner)
+        self.reading
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
     }
 }
 
@@ -76,11 +83,11 @@ impl Drop for Pulse {
 
 fn store(reading: &Mutex<Option<Reading>>, mut answer: Reading) {
     let mut slot = reading.lock().unwrap_or_else(PoisonError::into_inner);
-    answer.number = slot.map_or(0, |old| old.number + 1);
+    answer.number = slot.as_ref().map_or(0, |old| old.number + 1);
     *slot = Some(answer);
 }
 
-async fn ask(link: &mut Link) -> Result<Reading> {
+async fn ask(link: &mut Link, server: &Server) -> Result<Reading> {
     let began = Instant::now();
     let sent_ms = now_ms();
     let answer = link.scalar("SELECT UNIX_TIMESTAMP(SYSDATE(6))").await?;
@@ -88,7 +95,9 @@ async fn ask(link: &mut Link) -> Result<Reading> {
     let server_ms = answer
         .and_then(|text| text.parse::<f64>().ok())
         .map_or(sent_ms, |seconds| seconds * 1000.0);
+    let end = current_offset(link, server).await?;
     Ok(Reading {
+        end,
         round_trip_ms,
         clock_offset_ms: server_ms - (sent_ms + round_trip_ms / 2.0),
         number: 0,

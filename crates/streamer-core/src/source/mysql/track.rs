@@ -166,6 +166,29 @@ impl Track {
         }
     }
 
+    /// Whether a log that ends at `end` can be the one that was read: it must hold everything that is done.
+    pub fn fits(&self, end: &Offset) -> bool {
+        match (&self.done, end) {
+            (Offset::MysqlGtid(done), Offset::MysqlGtid(end)) => done.is_subset_of(end),
+            (Offset::MariadbGtid(done), Offset::MariadbGtid(end)) => done.is_covered_by(end),
+            (
+                Offset::MysqlFile { server, file, offset },
+                Offset::MysqlFile {
+                    server: other,
+                    file: last,
+                    offset: at,
+                },
+            ) => {
+                let end = FilePlace {
+                    file: last.clone(),
+                    offset: *at,
+                };
+                server == other && !end.is_before(file, *offset)
+            }
+            _ => false,
+        }
+    }
+
     /// A transaction that was delivered before was passed over.
     pub fn pass(&mut self, id: &TransactionId, place: &FilePlace) {
         if let Some(passing) = &mut self.passing {

@@ -33,10 +33,13 @@ pub async fn verify_resume(link: &mut Link, server: &Server, from: &Offset) -> R
                 }
             }
         }
-        (Offset::MariadbGtid(ours), Offset::MariadbGtid(theirs)) => ours
-            .iter()
-            .any(|gtid| !theirs.covers(gtid))
-            .then_some(GapReason::SourceRewound),
+        (Offset::MariadbGtid(ours), Offset::MariadbGtid(theirs)) if !ours.is_covered_by(theirs) => {
+            Some(GapReason::SourceRewound)
+        }
+        (Offset::MariadbGtid(ours), Offset::MariadbGtid(_)) => match earliest_offset(link, server).await? {
+            Offset::MariadbGtid(first) if !first.is_covered_by(ours) => Some(GapReason::LogPurged),
+            _ => None,
+        },
         (Offset::MysqlFile { server: ours, .. }, Offset::MysqlFile { server: theirs, .. })
             if ours != theirs =>
         {
