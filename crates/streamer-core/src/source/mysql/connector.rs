@@ -16,8 +16,7 @@ use super::pulse::{Pulse, now_ms};
 use super::reader::{Reader, Taken};
 use super::rows::BatchLimits;
 use super::session::{
-    DumpIdentity, Lost, Server, begin_dump, check, connect_any, current_offset, earliest_offset,
-    refused_place, verify_resume,
+    DumpIdentity, Lost, Server, begin_dump, check, connect_any, earliest_offset, refused_place, verify_resume,
 };
 use super::stream::EventStream;
 use super::tracker::Tracker;
@@ -185,12 +184,18 @@ impl MysqlConnector {
     ) -> Result<EventStream> {
         let mut tries = 0;
         loop {
-            let from = self.place(link, server).await?;
+            let from = self
+                .reader
+                .as_ref()
+                .ok_or_else(not_connected)?
+                .track
+                .start()
+                .clone();
             match self.try_stream(server, identity, &from).await {
                 Ok(stream) => return Ok(stream),
                 Err(error) if error.code() == Code::PositionLost && tries == 0 => {
                     tries += 1;
-                    let Some(reason) = refused_place(server.flavor, error.message()) else {
+                    let Some(reason) = refused_place(error.message()) else {
                         return Err(error);
                     };
                     let instead = earliest_offset(link, server).await?;
@@ -204,13 +209,6 @@ impl MysqlConnector {
                 }
                 Err(error) => return Err(error),
             }
-        }
-    }
-
-    async fn place(&self, link: &mut Link, server: &Server) -> Result<Offset> {
-        match &self.reader {
-            Some(reader) => Ok(reader.track.start().clone()),
-            None => current_offset(link, server).await,
         }
     }
 

@@ -172,6 +172,23 @@ impl PacketStream {
         }))
     }
 
+    /// Adds what has arrived to the buffer, once something has. Cancel-safe: a read either has appended, or has not happened.
+    async fn read_more(&mut self) -> Result<()> {
+        let transport = self
+            .transport
+            .as_mut()
+            .ok_or_else(|| lost(&io::ErrorKind::NotConnected.into()))?;
+        let read = transport
+            .read_buf(&mut self.buffer)
+            .await
+            .map_err(|error| lost(&error))?;
+        if read == 0 {
+            return Err(lost(&io::ErrorKind::UnexpectedEof.into()));
+        }
+        self.received += read as u64;
+        Ok(())
+    }
+
     /// Waits for a whole packet. Cancel-safe: a read either has appended what arrived, or has not happened.
     pub(super) async fn next(&mut self) -> Result<PacketRange> {
         loop {
@@ -179,18 +196,7 @@ impl PacketStream {
                 return Ok(range);
             }
             self.make_room();
-            let transport = self
-                .transport
-                .as_mut()
-                .ok_or_else(|| lost(&io::ErrorKind::NotConnected.into()))?;
-            let read = transport
-                .read_buf(&mut self.buffer)
-                .await
-                .map_err(|error| lost(&error))?;
-            if read == 0 {
-                return Err(lost(&io::ErrorKind::UnexpectedEof.into()));
-            }
-            self.received += read as u64;
+            self.read_more().await?;
         }
     }
 
@@ -208,17 +214,7 @@ impl PacketStream {
                     "The first bytes are no greeting.",
                 ));
             }
-            let transport = self
-                .transport
-                .as_mut()
-                .ok_or_else(|| lost(&io::ErrorKind::NotConnected.into()))?;
-            let read = transport
-                .read_buf(&mut self.buffer)
-                .await
-                .map_err(|error| lost(&error))?;
-            if read == 0 {
-                return Err(lost(&io::ErrorKind::UnexpectedEof.into()));
-            }
+            self.read_more().await?;
         }
     }
 

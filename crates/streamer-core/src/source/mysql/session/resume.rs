@@ -1,6 +1,6 @@
 //! Whether a server still has the log from a place on, and whether it is the same log.
 
-use super::super::link::{Flavor, Link};
+use super::super::link::Link;
 use super::place::{current_offset, earliest_offset};
 use super::server::Server;
 use crate::error::Result;
@@ -91,7 +91,7 @@ async fn file_reason(link: &mut Link, file: &str, offset: u64) -> Result<Option<
 }
 
 /// What a server's refusal to begin at a place means; `None` where it means something else.
-pub fn refused_place(flavor: Flavor, text: &str) -> Option<GapReason> {
+pub fn refused_place(text: &str) -> Option<GapReason> {
     let text = text.to_ascii_lowercase();
     let purged = [
         "purged",
@@ -110,9 +110,7 @@ pub fn refused_place(flavor: Flavor, text: &str) -> Option<GapReason> {
         return Some(GapReason::LogPurged);
     }
     if rewound.iter().any(|words| text.contains(words)) {
-        return Some(match flavor {
-            Flavor::Mysql | Flavor::Mariadb => GapReason::SourceRewound,
-        });
+        return Some(GapReason::SourceRewound);
     }
     None
 }
