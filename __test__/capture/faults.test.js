@@ -16,6 +16,53 @@ after(() => kit?.close())
 
 const QUICK = { initialMs: 10, maxMs: 100 }
 
+test('a reader ahead of gtid_executed has not lost the log (semi-synchronous MySQL)', async () => {
+  const server = await kit.mysql({ args: ['--gtid-mode=ON', '--enforce-gtid-consistency=ON'] })
+  const database = await freshDatabase(server)
+  const [writer, other] = [await database.connect(), await database.connect()]
+  await writer.query('CREATE TABLE t (id INT PRIMARY KEY)')
+  const seen = await collect({
+    source: database.url,
+    heartbeat: { intervalMs: 100, timeoutMs: 1000 },
+    reconnect: QUICK,
+  })
+  await writer.query('INSERT INTO t VALUES (1)')
+  await seen.until(() => seen.changes.length === 1, 'the first row')
+  // A commit now waits between its event and its effect, because no replica acknowledges it.
+  await other.query("INSTALL PLUGIN rpl_semi_sync_source SONAME 'semisync_source.so'")
+  await other.query('SET GLOBAL rpl_semi_sync_source_timeout = 600000')
+  await other.query('SET GLOBAL rpl_semi_sync_source_enabled = ON')
+  const committed = writer.query('INSERT INTO t VALUES (2)')
+  await seen.until(() => seen.changes.length === 2, 'the event of the row that waits')
+  const [rows] = await other.query('SELECT id FROM t')
+  assert.equal(rows.length, 1, 'the commit still waits')
+  // Idle heartbeats compare the end of the log, and so does a new connection.
+  let beats = 0
+  seen.streamer.on('heartbeat', () => beats++)
+  await seen.until(() => beats >= 10, 'ten heartbeats')
+  assert.equal(seen.disconnects.length, 0)
+  const [dumps] = await other.query(
+    "SELECT ID AS id FROM information_schema.PROCESSLIST WHERE COMMAND LIKE 'Binlog Dump%'"
+  )
+  for (const { id } of dumps) await other.query(`KILL ${id}`)
+  await seen.until(
+    () => seen.disconnects.length === 1 && seen.streamer.health().status === 'healthy',
+    'the new connection'
+  )
+  await other.query('SET GLOBAL rpl_semi_sync_source_enabled = OFF')
+  await committed
+  await writer.query('INSERT INTO t VALUES (3)')
+  await seen.until(() => seen.changes.at(-1).after.id === 3, 'the last row')
+  assert.deepEqual(
+    seen.changes.map(change => change.after.id),
+    [1, 2, 3]
+  )
+  assert.deepEqual(seen.gaps, [])
+  await seen.stop()
+  await Promise.all([writer.end(), other.end()])
+  await server.stop()
+})
+
 for (const kind of ['mysql', 'mariadb']) {
   /** A server of its own, because these faults concern all of it. */
   async function fresh() {

@@ -10,7 +10,7 @@ use tokio::task::JoinHandle;
 use tokio::time::{sleep, timeout};
 
 use super::link::Link;
-use super::session::{Server, connect_any, current_offset};
+use super::session::{Server, connect_any, logged_offset};
 use crate::config::MysqlConfig;
 use crate::error::Result;
 use crate::offset::Offset;
@@ -95,7 +95,7 @@ async fn ask(link: &mut Link, server: &Server) -> Result<Reading> {
     let server_ms = answer
         .and_then(|text| text.parse::<f64>().ok())
         .map_or(sent_ms, |seconds| seconds * 1000.0);
-    let end = current_offset(link, server).await?;
+    let end = logged_offset(link, server).await?;
     Ok(Reading {
         end,
         round_trip_ms,

@@ -7,7 +7,7 @@ mod resume;
 mod server;
 
 pub use dump::{DumpIdentity, begin_dump};
-pub use place::{current_offset, earliest_offset};
+pub use place::{current_offset, earliest_offset, logged_offset};
 pub use preflight::check;
 pub use resume::{Lost, refused_place, verify_resume};
 pub use server::{Server, connect_any};

@@ -39,6 +39,36 @@ pub async fn current_offset(link: &mut Link, server: &Server) -> Result<Offset> 
     Ok(file_offset(server, file, offset))
 }
 
+/// Everything that the log holds: beyond [`current_offset`], what is written but not committed yet. A server sends a
+/// transaction's events before its GTID counts as executed (with semi-synchronous replication, long before), so a
+/// reader may be ahead of `gtid_executed` without anything being wrong.
+///
+/// # Errors
+/// As [`current_offset`].
+pub async fn logged_offset(link: &mut Link, server: &Server) -> Result<Offset> {
+    if server.flavor == Flavor::Mariadb || !server.has_gtids() {
+        return current_offset(link, server).await;
+    }
+    // In this order: what stops being owned between the two has been executed by then.
+    let owned = link.scalar("SELECT @@global.gtid_owned").await?;
+    let owned = GtidSet::parse(&without_owners(owned.as_deref().unwrap_or_default()))?;
+    match current_offset(link, server).await? {
+        Offset::MysqlGtid(executed) => Ok(Offset::MysqlGtid(executed.union(&owned))),
+        other => Ok(other),
+    }
+}
+
+/// `gtid_owned` names behind each number the threads that own it: `uuid:5#14`.
+fn without_owners(text: &str) -> String {
+    let mut inside = false;
+    text.chars()
+        .filter(|&c| {
+            inside = c == '#' || inside && c.is_ascii_digit();
+            !inside
+        })
+        .collect()
+}
+
 /// Where the log begins that the server still has.
 ///
 /// # Errors
@@ -81,4 +111,17 @@ fn no_log() -> Error {
         "The server does not write a binlog.",
     )
     .with_advice("Start it with `log_bin` on.")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn owners_are_cut_off() {
+        let uuid = "3e11fa47-71ca-11e1-9e33-c80aa9429562";
+        let owned = format!("{uuid}:5#14:7#15#16:tag:2#9");
+        assert_eq!(without_owners(&owned), format!("{uuid}:5:7:tag:2"));
+        assert_eq!(without_owners(""), "");
+    }
 }

@@ -1,7 +1,7 @@
 //! Whether a server still has the log from a place on, and whether it is the same log.
 
 use super::super::link::Link;
-use super::place::{current_offset, earliest_offset};
+use super::place::{current_offset, earliest_offset, logged_offset};
 use super::server::Server;
 use crate::error::Result;
 use crate::offset::Offset;
@@ -21,8 +21,8 @@ pub struct Lost {
 /// # Errors
 /// Those of a query.
 pub async fn verify_resume(link: &mut Link, server: &Server, from: &Offset) -> Result<Option<Lost>> {
-    let now = current_offset(link, server).await?;
-    let reason = match (from, &now) {
+    let logged = logged_offset(link, server).await?;
+    let reason = match (from, &logged) {
         (Offset::MysqlGtid(ours), Offset::MysqlGtid(executed)) => {
             if !ours.is_subset_of(executed) {
                 Some(GapReason::SourceRewound)
@@ -56,7 +56,7 @@ pub async fn verify_resume(link: &mut Link, server: &Server, from: &Offset) -> R
     };
     let earliest = earliest_offset(link, server).await?;
     let instead = match (reason, from, earliest) {
-        (GapReason::SourceReplaced, ..) => now,
+        (GapReason::SourceReplaced, ..) => current_offset(link, server).await?,
         (GapReason::LogPurged, Offset::MysqlGtid(ours), Offset::MysqlGtid(purged)) => {
             Offset::MysqlGtid(ours.union(&purged))
         }
