@@ -38,7 +38,7 @@ function testFiles(folder) {
 
 async function main() {
   packages()
-  servers(['mariadb', 'mysql', 'openssl'])
+  servers(['mariadb', 'mysql', 'mongodb', 'redis', 'openssl'])
   run('npm', ['run', '--silent', 'lint'])
   addon({ release: false })
   // The loader and its typings are generated and committed: they must be what the build makes.

@@ -10,6 +10,8 @@
 mod columns;
 #[path = "independent_decoder/ours.rs"]
 mod ours;
+#[path = "real/server.rs"]
+mod server;
 #[path = "independent_decoder/theirs.rs"]
 mod theirs;
 #[path = "independent_decoder/workload.rs"]
@@ -18,8 +20,8 @@ mod workload;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use streamer_core::source::mysql::link::{Endpoint, Link, Login};
-use streamer_testkit::{Flavor, Mysqld, Options};
+use streamer_core::source::mysql::link::Link;
+use streamer_testkit::{Flavor, Mysqld, Server as _};
 
 use columns::{Cell, Column, columns};
 
@@ -60,28 +62,7 @@ fn start(flavor: Flavor, metadata: &str) -> Mysqld {
         Flavor::Mariadb => Vec::new(),
     };
     args.push(format!("--binlog-row-metadata={metadata}"));
-    Mysqld::start(Options {
-        flavor,
-        args,
-        tls: false,
-    })
-    .expect("the server starts")
-}
-
-async fn connect(server: &Mysqld) -> Link {
-    let endpoint = Endpoint::Tcp {
-        host: "127.0.0.1".to_owned(),
-        port: server.port(),
-    };
-    let login = Login {
-        user: "root",
-        password: "",
-        database: None,
-        tls: None,
-    };
-    Link::connect(&endpoint, &login, Duration::from_secs(20))
-        .await
-        .expect("the server answers")
+    server::start(flavor, args)
 }
 
 /// Prepares the session, the account and the tables.
@@ -115,7 +96,7 @@ async fn end_of_log(link: &mut Link, flavor: Flavor) -> (String, u32) {
 
 async fn run(flavor: Flavor, metadata: &str) {
     let server = start(flavor, metadata);
-    let mut link = connect(&server).await;
+    let mut link = server::connect(&server).await;
     prepare(&mut link, &columns()).await;
     let (file, position) = end_of_log(&mut link, flavor).await;
     let connector = ours::connect(server.port()).await;

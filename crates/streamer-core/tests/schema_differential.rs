@@ -5,48 +5,23 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)] // a test: failing is its purpose
 
+#[path = "real/server.rs"]
+mod server;
 #[path = "schema_differential/statements.rs"]
 mod statements;
 
-use std::time::Duration;
-
-use streamer_core::source::mysql::link::{Endpoint, Flavor, Link, Login};
+use streamer_core::source::mysql::link::{Flavor, Link};
 use streamer_core::source::mysql::schema::ddl::{Session, SqlMode, parse};
 use streamer_core::source::mysql::schema::{Catalog, Happened, Wanted, columns_query, databases_query};
 use streamer_core::source::mysql::schema::{
     Knowledge, Reading, TableDefinition, TableName, read_columns, read_databases,
 };
 
-use streamer_testkit::{Flavor as TestFlavor, Mysqld, Options};
+use streamer_testkit::{Flavor as TestFlavor, Mysqld};
 
 use statements::{Expected, Step, steps};
 
 const DATABASE: &str = "schema_differential";
-
-fn start(flavor: TestFlavor) -> Mysqld {
-    Mysqld::start(Options {
-        flavor,
-        args: Vec::new(),
-        tls: false,
-    })
-    .expect("the server starts")
-}
-
-async fn connect(server: &Mysqld) -> Link {
-    let endpoint = Endpoint::Tcp {
-        host: "127.0.0.1".to_owned(),
-        port: server.port(),
-    };
-    let login = Login {
-        user: "root",
-        password: "",
-        database: None,
-        tls: None,
-    };
-    Link::connect(&endpoint, &login, Duration::from_secs(20))
-        .await
-        .expect("the server answers")
-}
 
 struct Run {
     link: Link,
@@ -60,7 +35,7 @@ struct Run {
 
 impl Run {
     async fn start(server: &Mysqld) -> Self {
-        let mut link = connect(server).await;
+        let mut link = server::connect(server).await;
         let (flavor, version) = (link.greeting().flavor, link.greeting().version);
         for suffix in ["", "_2", "_3"] {
             let sql = format!("DROP DATABASE IF EXISTS {DATABASE}{suffix}");
@@ -194,7 +169,7 @@ fn difference(sql: &str, ours: &TableDefinition, server: &TableDefinition) -> St
 }
 
 async fn run(server: TestFlavor, only: Flavor) {
-    let server = start(server);
+    let server = server::start(server, Vec::new());
     let mut run = Run::start(&server).await;
     assert_eq!(run.flavor, only);
     for Step { sql, expected } in steps(only) {

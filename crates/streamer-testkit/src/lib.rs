@@ -5,22 +5,77 @@
 #![forbid(unsafe_code)]
 
 mod cache;
+mod external;
 pub mod install;
+mod mongod;
 mod mysqld;
+mod place;
 mod proxy;
+mod redis;
+mod running;
 pub mod serve;
+mod spawn;
 mod tls;
 
 pub use cache::cache_folder;
+pub use mongod::{Mongod, MongodOptions};
 pub use mysqld::{Flavor, Mysqld, Options};
-pub use proxy::{Counters, Fault, Proxy};
+pub use proxy::{Closing, Counters, Direction, Fault, Proxy};
+pub use redis::{Redis, RedisOptions};
 pub use tls::Certificates;
+
+use std::path::PathBuf;
 
 /// Why something could not be done, as one sentence.
 pub type Failure = String;
 
 /// The kit's result.
 pub type Result<T> = std::result::Result<T, Failure>;
+
+/// What every server can do to a test.
+pub trait Server: Send {
+    /// Ends it at once (SIGKILL), as a crash does.
+    ///
+    /// # Errors
+    /// Where it does not run.
+    fn kill(&mut self) -> Result<()>;
+
+    /// Shuts it down in an orderly way (SIGTERM) and waits for its end.
+    ///
+    /// # Errors
+    /// Where it does not run, or had to be killed.
+    fn stop(&mut self) -> Result<()>;
+
+    /// Freezes it (SIGSTOP), and returns when it is frozen: connections stay open, nothing answers.
+    ///
+    /// # Errors
+    /// Where it does not run.
+    fn pause(&mut self) -> Result<()>;
+
+    /// Lets it run on (SIGCONT).
+    ///
+    /// # Errors
+    /// Where it does not run.
+    fn resume(&mut self) -> Result<()>;
+
+    /// Starts it again on the same port and data, stopping it before if it runs; with other arguments where some are given.
+    ///
+    /// # Errors
+    /// Where it does not come up; with the end of its log.
+    fn restart(&mut self, args: Option<Vec<String>>) -> Result<()>;
+
+    /// TCP port on 127.0.0.1.
+    fn port(&self) -> u16;
+
+    /// Where clients find it.
+    fn url(&self) -> String;
+
+    /// What it says about itself.
+    fn version(&self) -> &str;
+
+    /// Data directory, as this process sees it.
+    fn data_dir(&self) -> PathBuf;
+}
 
 /// Runs a command to its end.
 ///
@@ -41,7 +96,7 @@ pub(crate) fn run(command: &mut std::process::Command) -> Result<String> {
 }
 
 /// Whether a program is on the PATH.
-pub(crate) fn on_path(program: &str) -> Option<std::path::PathBuf> {
+pub(crate) fn on_path(program: &str) -> Option<PathBuf> {
     let path = std::env::var_os("PATH")?;
     std::env::split_paths(&path)
         .chain(["/usr/sbin".into(), "/usr/local/sbin".into()])

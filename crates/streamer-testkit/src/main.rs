@@ -7,10 +7,11 @@ fn main() -> ExitCode {
     let result = match arguments.split_first() {
         Some((command, servers)) if command == "install" => streamer_testkit::install::install(servers),
         Some((command, [])) if command == "serve" => {
-            streamer_testkit::serve::serve(std::io::stdin().lock(), std::io::stdout().lock())
+            streamer_testkit::serve::serve(std::io::stdin().lock(), std::io::stdout())
         }
         _ => Err(
-            "Usage: streamer-testkit install mariadb mysql openssl redis | streamer-testkit serve".to_owned(),
+            "Usage: streamer-testkit install [mariadb] [mysql] [mongodb] [redis] | streamer-testkit serve"
+                .to_owned(),
         ),
     };
     match result {

@@ -2,62 +2,113 @@
 //!
 //! | command | answer |
 //! |---|---|
-//! | `{"id", "do": "start", "server": "mysql", "args": [], "tls": false}` | name, port, socket, url, tls |
-//! | `{"id", "do": "kill" / "stop" / "pause" / "resume", "name"}` | nothing |
+//! | `{"id", "do": "start", "server": "mysql", "args"?: [], "tls"?: false, "members"?: 1, "own"?: false}` | `name`, `port`, `socket`, `url`, `version`, `dataDir`, `tls`, `external` |
+//! | `{"id", "do": "kill" / "stop" / "pause" / "resume" / "remove", "name"}` | nothing |
 //! | `{"id", "do": "restart", "name", "args"?}` | nothing |
-//! | `{"id", "do": "proxy", "to": port}` | name, port |
-//! | `{"id", "do": "fault", "name", "kind", "bytes"?}` | nothing |
+//! | `{"id", "do": "proxy", "to": port or "host:port"}` | `name`, `port` |
+//! | `{"id", "do": "fault", "name", "kind", …}` | nothing |
 //! | `{"id", "do": "counters", "name"}` | the proxy's counters |
+//!
+//! An answer is `{"id", "ok"}` or `{"id", "error"}`. Commands to one server are answered in their order; servers do not
+//! wait for each other, so two start at the same time.
+//!
+//! Faults: `heal`; `cut` (`how`: `"rst"` or `"fin"`, `once`); `blackhole` (`direction`: `"both"`, `"toServer"` or
+//! `"toClient"`); `throttle` (`bytes` a second); `drip`; `resetAfter` (`bytes`, `how`).
 
 use std::collections::HashMap;
 use std::io::{BufRead, Write};
-use std::sync::atomic::Ordering;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-use crate::{Fault, Flavor, Mysqld, Options, Proxy, Result};
+use crate::external::{External, Place};
+use crate::{
+    Certificates, Closing, Direction, Fault, Flavor, Mongod, MongodOptions, Mysqld, Options, Proxy, Redis,
+    RedisOptions, Result, Server, place,
+};
 
-#[derive(Default)]
+/// Longest that the end may take. Servers that a start still waits for then die with this process.
+const END: Duration = Duration::from_secs(5);
+
+type Output = Arc<Mutex<dyn Write + Send>>;
+
 struct Kit {
-    servers: HashMap<String, Mysqld>,
+    output: Output,
+    servers: HashMap<String, Sender<Value>>,
     proxies: HashMap<String, Proxy>,
     count: usize,
+    /// Held by each server's thread: gone when all are.
+    busy: Sender<()>,
 }
 
-/// Answers commands until the input ends. Servers are started on the calling thread: they die with it.
+/// Answers commands until the input ends; then every server is killed and its data removed.
 ///
 /// # Errors
 /// Where input or output breaks.
-pub fn serve(input: impl BufRead, mut output: impl Write) -> Result<()> {
-    let mut kit = Kit::default();
+pub fn serve(input: impl BufRead, output: impl Write + Send + 'static) -> Result<()> {
+    let (busy, ended) = channel();
+    let mut kit = Kit {
+        output: Arc::new(Mutex::new(output)),
+        servers: HashMap::new(),
+        proxies: HashMap::new(),
+        count: 0,
+        busy,
+    };
+    let mut outcome = Ok(());
     for line in input.lines() {
-        let line = line.map_err(|error| error.to_string())?;
-        let command: Value = serde_json::from_str(&line).map_err(|error| format!("No JSON: {error}"))?;
-        let answer = match kit.answer(&command) {
-            Ok(value) => json!({ "id": command["id"], "ok": value }),
-            Err(error) => json!({ "id": command["id"], "error": error }),
+        let command = match line {
+            Ok(line) => serde_json::from_str(&line).unwrap_or(Value::Null),
+            Err(error) => {
+                outcome = Err(format!("The input breaks: {error}"));
+                break;
+            }
         };
-        writeln!(output, "{answer}").map_err(|error| error.to_string())?;
-        output.flush().map_err(|error| error.to_string())?;
+        let id = command["id"].clone();
+        if let Some(answer) = kit.take(command).transpose()
+            && let Err(error) = answer_to(&kit.output, &id, answer)
+        {
+            outcome = Err(error);
+            break;
+        }
     }
-    Ok(())
+    drop(kit);
+    let end = Instant::now() + END;
+    while let Ok(()) | Err(RecvTimeoutError::Timeout) = ended.recv_timeout(Duration::from_millis(100)) {
+        if Instant::now() > end {
+            break;
+        }
+    }
+    place::leave();
+    outcome
+}
+
+fn answer_to(output: &Output, id: &Value, answer: Result<Value>) -> Result<()> {
+    let line = match answer {
+        Ok(value) => json!({ "id": id, "ok": value }),
+        Err(error) => json!({ "id": id, "error": error }),
+    };
+    let mut output = output.lock().unwrap_or_else(PoisonError::into_inner);
+    writeln!(output, "{line}")
+        .and_then(|()| output.flush())
+        .map_err(|error| format!("The output breaks: {error}"))
 }
 
 impl Kit {
-    fn answer(&mut self, command: &Value) -> Result<Value> {
+    /// Answers a command, or hands it to the thread of its server, which will.
+    fn take(&mut self, command: Value) -> Result<Option<Value>> {
         match command["do"].as_str() {
-            Some("start") => self.start(command),
-            Some("kill") => self.server(command)?.kill().map(|()| Value::Null),
-            Some("stop") => self.server(command)?.stop().map(|()| Value::Null),
-            Some("pause") => self.server(command)?.pause().map(|()| Value::Null),
-            Some("resume") => self.server(command)?.resume().map(|()| Value::Null),
-            Some("restart") => {
-                let args = command["args"].as_array().map(|args| texts(args));
-                self.server(command)?.restart(args).map(|()| Value::Null)
+            Some("start") => self.start(command).map(|()| None),
+            Some("kill" | "stop" | "pause" | "resume" | "restart" | "remove") => {
+                self.pass_on(command).map(|()| None)
             }
-            Some("proxy") => self.proxy(command),
-            Some("fault") => self.fault(command),
-            Some("counters") => self.counters(command),
+            Some("proxy") => self.proxy(&command).map(Some),
+            Some("fault") => {
+                let fault = fault(&command)?;
+                self.of_proxy(&command)?.inject(fault).map(|()| Some(Value::Null))
+            }
+            Some("counters") => self.counters(&command).map(Some),
             _ => Err(format!("Unknown command {}.", command["do"])),
         }
     }
@@ -67,54 +118,39 @@ impl Kit {
         format!("{kind}-{}", self.count)
     }
 
-    fn start(&mut self, command: &Value) -> Result<Value> {
-        let (flavor, scheme) = match command["server"].as_str() {
-            Some("mysql") => (Flavor::Mysql, "mysql"),
-            Some("mariadb") => (Flavor::Mariadb, "mariadb"),
-            _ => return Err(format!("Unknown server {}.", command["server"])),
-        };
-        let server = Mysqld::start(Options {
-            flavor,
-            args: command["args"]
-                .as_array()
-                .map(|args| texts(args))
-                .unwrap_or_default(),
-            tls: command["tls"].as_bool().unwrap_or(false),
-        })?;
-        let name = self.name(scheme);
-        let tls = server.certificates().map(|certificates| {
-            json!({
-                "ca": certificates.ca,
-                "cert": certificates.cert,
-                "key": certificates.key,
-                "clientCert": certificates.client_cert,
-                "clientKey": certificates.client_key,
-            })
+    fn start(&mut self, command: Value) -> Result<()> {
+        let kind = command["server"].as_str().unwrap_or_default();
+        let name = self.name(kind);
+        let (sender, commands) = channel();
+        sender.send(command).map_err(|error| error.to_string())?;
+        self.servers.insert(name.clone(), sender);
+        let (output, busy) = (self.output.clone(), self.busy.clone());
+        std::thread::spawn(move || {
+            let _busy = busy;
+            attend(&name, &commands, &output)
         });
-        let answer = json!({
-            "name": name,
-            "port": server.port(),
-            "socket": server.socket(),
-            "url": format!("mysql://root@127.0.0.1:{}", server.port()),
-            "tls": tls,
-        });
-        self.servers.insert(name, server);
-        Ok(answer)
+        Ok(())
     }
 
-    fn server(&mut self, command: &Value) -> Result<&mut Mysqld> {
-        command["name"]
-            .as_str()
-            .and_then(|name| self.servers.get_mut(name))
-            .ok_or_else(|| format!("No server is called {}.", command["name"]))
+    fn pass_on(&mut self, command: Value) -> Result<()> {
+        let name = command["name"].as_str().unwrap_or_default().to_owned();
+        let unknown = || format!("No server is called {name:?}.");
+        let sender = if command["do"] == "remove" {
+            self.servers.remove(&name)
+        } else {
+            self.servers.get(&name).cloned()
+        };
+        // The thread of a server that did not start has ended.
+        sender.ok_or_else(unknown)?.send(command).map_err(|_| unknown())
     }
 
     fn proxy(&mut self, command: &Value) -> Result<Value> {
-        let to = command["to"]
-            .as_u64()
-            .and_then(|port| u16::try_from(port).ok())
-            .ok_or("`to` is a port.")?;
-        let proxy = Proxy::start(to)?;
+        let to = match &command["to"] {
+            Value::String(to) => to.clone(),
+            Value::Number(port) => format!("127.0.0.1:{port}"),
+            other => return Err(format!("`to` is a port or \"host:port\", not {other}.")),
+        };
+        let proxy = Proxy::start_to(&to)?;
         let name = self.name("proxy");
         let answer = json!({ "name": name, "port": proxy.port() });
         self.proxies.insert(name, proxy);
@@ -128,37 +164,151 @@ impl Kit {
             .ok_or_else(|| format!("No proxy is called {}.", command["name"]))
     }
 
-    fn fault(&self, command: &Value) -> Result<Value> {
-        let bytes = || command["bytes"].as_u64().ok_or("`bytes` is a number.");
-        let fault = match command["kind"].as_str() {
-            Some("heal") => Fault::Heal,
-            Some("cut") => Fault::Cut,
-            Some("blackhole") => Fault::Blackhole,
-            Some("drip") => Fault::Drip,
-            Some("throttle") => Fault::Throttle(bytes()?),
-            Some("resetAfter") => Fault::ResetAfter(bytes()?),
-            _ => return Err(format!("Unknown fault {}.", command["kind"])),
-        };
-        self.of_proxy(command)?.inject(fault);
-        Ok(Value::Null)
-    }
-
     fn counters(&self, command: &Value) -> Result<Value> {
         let counters = self.of_proxy(command)?.counters();
         Ok(json!({
-            "connections": counters.connections.load(Ordering::Relaxed),
-            "toServer": counters.to_server.load(Ordering::Relaxed),
-            "toClient": counters.to_client.load(Ordering::Relaxed),
-            "resets": counters.resets.load(Ordering::Relaxed),
-            "held": counters.held.load(Ordering::Relaxed),
-            "drips": counters.drips.load(Ordering::Relaxed),
+            "connections": counters.connections,
+            "open": counters.open,
+            "toServer": counters.to_server,
+            "toClient": counters.to_client,
+            "resets": counters.resets,
+            "refused": counters.refused,
+            "held": counters.held,
+            "drips": counters.drips,
+            "throttled": counters.throttled,
         }))
     }
 }
 
-fn texts(values: &[Value]) -> Vec<String> {
-    values
-        .iter()
-        .filter_map(|value| value.as_str().map(str::to_owned))
-        .collect()
+/// One server's life: its first command starts it, the others follow in their order. It ends with the commands.
+fn attend(name: &str, commands: &Receiver<Value>, output: &Output) {
+    let Ok(command) = commands.recv() else { return };
+    let started = start(&command);
+    let answer = match &started {
+        Ok((server, answer)) => {
+            let mut answer = answer.clone();
+            answer["name"] = name.into();
+            answer["port"] = server.port().into();
+            answer["url"] = server.url().into();
+            answer["version"] = server.version().into();
+            answer["dataDir"] = json!(server.data_dir());
+            Ok(answer)
+        }
+        Err(error) => Err(error.clone()),
+    };
+    let mut is_heard = answer_to(output, &command["id"], answer).is_ok();
+    let Ok((mut server, _)) = started else { return };
+    while is_heard && let Ok(command) = commands.recv() {
+        let done = match command["do"].as_str() {
+            Some("kill") => server.kill(),
+            Some("stop") => server.stop(),
+            Some("pause") => server.pause(),
+            Some("resume") => server.resume(),
+            Some("restart") => texts(&command["args"]).and_then(|args| server.restart(args)),
+            _ => {
+                drop(server);
+                let _ = answer_to(output, &command["id"], Ok(Value::Null));
+                return;
+            }
+        };
+        is_heard = answer_to(output, &command["id"], done.map(|()| Value::Null)).is_ok();
+    }
+}
+
+/// Starts a server; returns it with those parts of the answer that only its kind has.
+fn start(command: &Value) -> Result<(Box<dyn Server>, Value)> {
+    let kind = command["server"].as_str().unwrap_or_default();
+    let args = texts(&command["args"])?.unwrap_or_default();
+    let tls = command["tls"] == true;
+    let is_any_good = args.is_empty() && !tls && command["own"] != true && command["members"].is_null();
+    if is_any_good && let Some(place) = Place::named(kind)? {
+        return Ok((Box::new(External(place)), json!({ "external": true })));
+    }
+    let flavor = match kind {
+        "mysql" => Flavor::Mysql,
+        "mariadb" => Flavor::Mariadb,
+        "redis" | "mongodb" if tls => return Err(format!("The kit starts {kind} without TLS only.")),
+        "redis" => {
+            return Ok((
+                Box::new(Redis::start(RedisOptions { args })?),
+                json!({ "external": false }),
+            ));
+        }
+        "mongodb" => {
+            let members = command["members"].as_u64().unwrap_or(1);
+            let members = usize::try_from(members).unwrap_or(usize::MAX);
+            let set = Mongod::start(MongodOptions { members, args })?;
+            return Ok((Box::new(set), json!({ "external": false })));
+        }
+        other => {
+            return Err(format!(
+                "Unknown server {other:?}: mariadb, mysql, mongodb or redis."
+            ));
+        }
+    };
+    let server = Mysqld::start(Options { flavor, args, tls })?;
+    let answer = json!({
+        "external": false,
+        "socket": server.socket(),
+        "tls": server.certificates().map(paths),
+    });
+    Ok((Box::new(server), answer))
+}
+
+fn paths(certificates: &Certificates) -> Value {
+    json!({
+        "ca": certificates.ca,
+        "cert": certificates.cert,
+        "key": certificates.key,
+        "clientCert": certificates.client_cert,
+        "clientKey": certificates.client_key,
+    })
+}
+
+fn fault(command: &Value) -> Result<Fault> {
+    let bytes = || command["bytes"].as_u64().ok_or("`bytes` is a number.");
+    let closing = match command["how"].as_str() {
+        None | Some("rst") => Closing::Reset,
+        Some("fin") => Closing::Fin,
+        Some(other) => return Err(format!("`how` is \"rst\" or \"fin\", not {other:?}.")),
+    };
+    let direction = match command["direction"].as_str() {
+        None | Some("both") => Direction::Both,
+        Some("toServer") => Direction::ToServer,
+        Some("toClient") => Direction::ToClient,
+        Some(other) => {
+            return Err(format!(
+                "`direction` is \"both\", \"toServer\" or \"toClient\", not {other:?}."
+            ));
+        }
+    };
+    Ok(match command["kind"].as_str() {
+        Some("heal") => Fault::Heal,
+        Some("cut") => Fault::Cut {
+            closing,
+            is_once: command["once"] == true,
+        },
+        Some("blackhole") => Fault::Blackhole(direction),
+        Some("drip") => Fault::Drip,
+        Some("throttle") => Fault::Throttle(bytes()?),
+        Some("resetAfter") => Fault::ResetAfter {
+            bytes: bytes()?,
+            closing,
+        },
+        _ => return Err(format!("Unknown fault {}.", command["kind"])),
+    })
+}
+
+/// A list of texts; none where there is none.
+fn texts(value: &Value) -> Result<Option<Vec<String>>> {
+    let wrong = || format!("`args` is a list of texts, not {value}.");
+    match value {
+        Value::Null => Ok(None),
+        Value::Array(values) => values
+            .iter()
+            .map(|value| value.as_str().map(str::to_owned).ok_or_else(wrong))
+            .collect::<Result<_>>()
+            .map(Some),
+        _ => Err(wrong()),
+    }
 }
