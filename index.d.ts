@@ -232,6 +232,22 @@ export interface MysqlSource extends SourceCommon {
 export type SourceConfig = MysqlSource
 
 interface StreamerOptions {
+  /**
+   * Where positions are kept, so that a new process goes on where this one stopped: a directory (a file for each source), a
+   * `redis://` or `rediss://` URL, or `false` (default) for memory only. Stored after listeners have returned, or after the promise
+   * of `consume()` has resolved. One process at a time may use it (`ERR_STREAMER_CHECKPOINT_LOCKED`).
+   */
+  checkpoint?:
+    | string
+    | {
+        /** The directory or URL. */
+        url: string
+        /** Longest time between two writes while changes arrive, in ms. Default 1000. */
+        intervalMs?: number
+        /** What keys in Redis begin with. Default `ultimate-streaming:checkpoint:`. */
+        prefix?: string
+      }
+    | false
   /** Proof of life. */
   heartbeat?: {
     /** How often an idle source shows that it lives, in ms. Default 1000. */
@@ -303,6 +319,9 @@ export type ErrorCode =
   | 'ERR_STREAMER_SERVER_ID_TAKEN'
   | 'ERR_STREAMER_POSITION_INVALID'
   | 'ERR_STREAMER_POSITION_LOST'
+  | 'ERR_STREAMER_CHECKPOINT_FAILED'
+  | 'ERR_STREAMER_CHECKPOINT_INVALID'
+  | 'ERR_STREAMER_CHECKPOINT_LOCKED'
   | 'ERR_STREAMER_LOG_UNDECODABLE'
   | 'ERR_STREAMER_LOG_CORRUPT'
   | 'ERR_STREAMER_SERVER_REFUSED'
@@ -417,8 +436,10 @@ export class Streamer<S extends SchemaOf<S> = Schema> extends EventEmitter<Strea
    */
   start(): Promise<this>
   /**
-   * Delivers what was read, closes the connections, and resolves; takes no longer than `timeoutMs` (default 5000), after which
-   * what is left is not delivered. Idempotent: every call returns the same promise.
+   * Delivers what was read to listeners, waits for the batch that a consumer has in hand, closes the connections, stores the
+   * checkpoints, and resolves; takes no longer than `timeoutMs` (default 5000), after which what is left is not delivered. Rejects
+   * with `ERR_STREAMER_CHECKPOINT_FAILED` where the last positions could not be stored; everything is closed then as well.
+   * Idempotent: every call returns the same promise. A handler of `consume()` must not await it: it would wait for itself.
    */
   stop(options?: { timeoutMs?: number }): Promise<void>
   /** `stop()`, for `await using`. */
@@ -434,6 +455,9 @@ export class Streamer<S extends SchemaOf<S> = Schema> extends EventEmitter<Strea
    * streamer, ends when the streamer is stopped, and rejects with an error that ends a source, or with the signal's reason. An
    * iterator that is not read any more must be ended with `return()` (leaving a `for await` loop does that).
    *
+   * A change counts as handled when the next one is asked for: with checkpoints, the one in hand when a loop is left or the
+   * streamer is stopped is delivered again.
+   *
    * `tables` takes the same patterns as the configuration; a pattern without a dot is a table of any database.
    */
   changes<K extends keyof S & string, O extends Operation = Operation>(options?: {
@@ -446,6 +470,35 @@ export class Streamer<S extends SchemaOf<S> = Schema> extends EventEmitter<Strea
     ops?: readonly O[]
     signal?: AbortSignal
   }): AsyncIterableIterator<ChangeWithOperation<ChangeOf<S>, O>>
+
+  /**
+   * Hands batches to `handler`, one at a time and in order, and stores the position only after its promise has resolved: at
+   * least once. Starts the streamer. A batch whose promise is rejected is handed over again, after a wait that doubles from 100 ms
+   * to 30 s (with jitter); when the retries are used up it goes to `deadLetter`, and where there is none, the streamer stops with an
+   * `error` event (`ERR_STREAMER_HANDLER_FAILED`), its checkpoint in front of that batch.
+   *
+   * `stop()` of what it returns resolves when the batch in hand is done, and hands out nothing more. What was read and not handled
+   * waits for the next `consume()`, or comes again at the next start.
+   *
+   * @throws StreamerError `ERR_STREAMER_ARGUMENT_INVALID`, `ERR_STREAMER_STOPPED`
+   */
+  consume(
+    handler: (batch: readonly ChangeOf<S>[]) => Promise<void> | void,
+    options?: {
+      /** The same patterns as in the configuration; a pattern without a dot is a table of any database. */
+      tables?: readonly string[]
+      /** Most changes in a batch. Default 256. */
+      batchSize?: number
+      /** About how many bytes a batch may take, in the form in which changes leave the engine. Default: no limit. */
+      batchBytes?: number
+      /** How long a batch that is not full waits for more. Default 0: what is there is handed over at once. */
+      maxWaitMs?: number
+      /** How often a batch is tried again. Default 5; `Infinity` never gives up. */
+      retries?: number
+      /** Takes a batch whose retries are used up; when its promise has resolved, the batch counts as handled. */
+      deadLetter?: (batch: readonly ChangeOf<S>[], error: unknown) => Promise<void> | void
+    }
+  ): { stop(): Promise<void> }
 
   /** How the streamer and each source are doing now. */
   health(): Health

@@ -27,10 +27,23 @@ export declare class Engine {
   constructor(configJson: string, onItem: (kind: number, sequence: number, source: string, payload: BatchPayload | string) => void)
   /** Resolves when every source streams: a write made afterwards will be seen. Idempotent. */
   start(): Promise<void>
-  /** Stops reading, closes the connections, and delivers a `stop` notice last; resolves within `timeoutMs`. Idempotent. */
+  /**
+   * Stops reading, closes the connections, and delivers a `stop` notice last; resolves within `timeoutMs`. `settle` must
+   * follow. Idempotent.
+   */
   stop(timeoutMs: number): Promise<void>
+  /**
+   * Stores the last positions, where there are checkpoints, and lets go of the runtime. Rejects where they could not be
+   * stored: what was done since the last checkpoint will be delivered again.
+   */
+  settle(): Promise<void>
   /** The application is done with everything up to `sequence`. */
   acknowledge(sequence: number): void
+  /**
+   * The application is done with everything of a source up to `position`, which lies inside the oldest batch that is not
+   * acknowledged.
+   */
+  progress(source: string, position: string): void
   /** `Health` as JSON text. */
   health(): string
   /** Figures in the Prometheus text format. */

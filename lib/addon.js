@@ -11,6 +11,8 @@ const { StreamerError } = require('./errors')
  * @property {() => Promise<void>} start
  * @property {(timeoutMs: number) => Promise<void>} stop
  * @property {(sequence: number) => void} acknowledge
+ * @property {(source: string, position: string) => void} progress
+ * @property {() => Promise<void>} settle
  * @property {() => string} health
  * @property {() => string} metrics
  */

@@ -68,6 +68,10 @@ class Changes {
   #isEnded = false
   /** @type {{ reason: unknown } | null} */
   #failure = null
+  /** What the loop has in hand: it has not asked for more since. @type {Change[]} */
+  #inHand = []
+  /** The newest change that it is done with. @type {Change | null} */
+  #done = null
 
   /**
    * @param {any} options
@@ -85,14 +89,24 @@ class Changes {
   }
 
   #abort = () => {
+    Changes.fail(this, this.#signal?.reason)
     this.#ready = []
     this.#next = 0
-    Changes.fail(this, this.#signal?.reason)
   }
 
   /** Whether the loop is done with all that it was given. @param {Changes} changes */
   static wantsMore(changes) {
     return changes.#isEnded || changes.#waiting.length > 0
+  }
+
+  /** The newest change that the loop is done with. @param {Changes} changes */
+  static done(changes) {
+    return changes.#done
+  }
+
+  /** What it was given and is not done with. @param {Changes} changes */
+  static leftover(changes) {
+    return [...changes.#inHand, ...changes.#ready.slice(changes.#next)]
   }
 
   /** Hands over a part of a batch. @param {Changes} changes @param {readonly Change[]} part */
@@ -102,7 +116,10 @@ class Changes {
       if (!changes.#wants(change)) continue
       const waiting = changes.#waiting.shift()
       if (waiting === undefined) changes.#ready.push(change)
-      else waiting.resolve({ value: change, done: false })
+      else {
+        changes.#inHand.push(change)
+        waiting.resolve({ value: change, done: false })
+      }
     }
   }
 
@@ -126,12 +143,14 @@ class Changes {
 
   /** @returns {Promise<IteratorResult<Change, undefined>>} */
   next() {
+    this.#done = this.#inHand.shift() ?? this.#done
     if (this.#next < this.#ready.length) {
       const value = this.#ready[this.#next++]
       if (this.#next === this.#ready.length) {
         this.#ready = []
         this.#next = 0
       }
+      this.#inHand.push(value)
       return Promise.resolve({ value, done: false })
     }
     if (this.#failure !== null) {
@@ -148,10 +167,11 @@ class Changes {
 
   /** @param {any} [value] @returns {Promise<IteratorResult<Change, any>>} */
   return(value) {
+    // Whoever is told of the end asks what is left.
+    Changes.end(this)
     this.#ready = []
     this.#next = 0
     this.#failure = null
-    Changes.end(this)
     return Promise.resolve({ value, done: true })
   }
 

@@ -119,6 +119,8 @@ function readConfig(config) {
     integers: integersBySource(form),
     /** Most changes in one `batch` event. */
     batchSize: typeof batchSize === 'number' ? batchSize : DEFAULT_BATCH_SIZE,
+    /** Whether positions outlive the process. */
+    isKept: (form?.checkpoint ?? false) !== false,
     /** The logger's methods that are missing. */
     missing,
   }

@@ -90,6 +90,12 @@ class BatchReader {
     return this.#rows === 0 && this.#cells.at >= this.#cells.numbers.length
   }
 
+  /** How far it has read, in bytes of the batch. */
+  get bytesRead() {
+    const { at, textAt, bytesAt } = this.#cells
+    return at * Float64Array.BYTES_PER_ELEMENT + textAt + bytesAt
+  }
+
   /**
    * The next changes: at most `limit`, and no more once `deadline` (of `performance.now()`) has passed, but at least one where
    * there is one.

@@ -1,20 +1,35 @@
 'use strict'
 
-// From the engine's items to listeners and loops, in order, without holding the event loop.
+// From the engine's items to listeners, loops and consumers, in order, without holding the event loop.
 //
 // Items wait in a queue that the engine bounds: it sends no more than its window holds until items are acknowledged. They are
 // worked off in slices of a few milliseconds; an item that finds the queue empty is delivered at once. An item is acknowledged
-// when every listener has returned and every loop of `changes()` has asked for more; until then the next one is not decoded, so
-// that decoded changes of one part at most wait in memory. While the streamer is being stopped, loops are not waited for:
-// whoever stops a streamer inside its loop would wait for itself. What is given to them then waits in them.
+// when every listener has returned, every loop of `changes()` has asked for more, and every consumer's promise for it has
+// resolved. Listeners and loops have one part of a batch at a time; consumers gather one batch of theirs while they handle another.
+//
+// While the streamer is being stopped nobody is waited for: whoever stops a streamer inside its loop would wait for itself. With
+// checkpoints, what loops and consumers have not done by then is not acknowledged, and comes again at the next start. In the same
+// way nothing is acknowledged when the only receiver of changes goes away in the middle: what it left is given to the next one.
 
 const { Changes } = require('./changes')
+const { Consumer } = require('./consumer')
 const { BatchReader, Shapes } = require('./decode')
 const { dispatch } = require('./dispatch')
 
+/** @typedef {import('./consumer').Part} Part */
 /** @typedef {import('./decode').Change} Change */
 /** @typedef {import('./shape').Integers} Integers */
 /** @typedef {{ kind: number, sequence: number, source: string, payload: any }} Item */
+/**
+ * @typedef {object} Options
+ * @property {number} batchSize
+ * @property {Map<string, Integers>} integers
+ * @property {boolean} isKept positions outlive the process
+ * @property {(sequence: number) => void} acknowledge
+ * @property {(source: string, position: string) => void} progress
+ * @property {(json: string) => boolean} onNotice returns false where a listener threw
+ * @property {(error: unknown) => void} onDefect called with what makes reading on impossible
+ */
 
 const KIND_BATCH = 0
 
@@ -26,6 +41,9 @@ const OPERATION_EVENTS = new Set(['insert', 'update', 'replace', 'delete'])
 
 /** Worked-off items that the queue may hold before it is cut. */
 const MAX_WORKED_OFF = 1024
+
+/** How often a loop's progress is told while it is inside a part. */
+const PROGRESS_MS = 50
 
 class Delivery {
   #emitter
@@ -39,6 +57,7 @@ class Delivery {
   #reader = null
   /** @type {Change[]} */
   #part = []
+  #partBytes = 0
   #next = 0
   #isDone = false
   #isRunning = false
@@ -47,13 +66,21 @@ class Delivery {
   #isClosed = false
   /** @type {Set<Changes>} */
   #loops = new Set()
+  /** @type {Set<Consumer>} */
+  #consumers = new Set()
+  /** Parts that consumers have, oldest first. @type {Part[]} */
+  #open = []
+  /** Parts of a consumer that went away; done together with what is being delivered. @type {Part[]} */
+  #inherited = []
+  /** The present part is to be given out: it is new, or was left over. */
+  #isFresh = false
+  /** The only receiver went away in the middle. */
+  #isAbandoned = false
+  /** What is delivered from here on is not acknowledged. */
+  #isSealed = false
+  #toldAt = 0
 
-  /**
-   * @param {import('./dispatch').SteadyEmitter} emitter
-   * @param {{ batchSize: number, integers: Map<string, Integers>, acknowledge: (sequence: number) => void,
-   *   onNotice: (json: string) => boolean, onDefect: (error: unknown) => void }} options
-   *   `onNotice` returns false where a listener threw; `onDefect` is called with what makes reading on impossible.
-   */
+  /** @param {import('./dispatch').SteadyEmitter} emitter @param {Options} options */
   constructor(emitter, options) {
     this.#emitter = emitter
     this.#options = options
@@ -70,11 +97,77 @@ class Delivery {
       () => this.#schedule(),
       ended => {
         this.#loops.delete(ended)
+        this.#abandon(ended, Changes.leftover(ended))
         this.#schedule()
       }
     )
     if (!this.#isClosed) this.#loops.add(loop)
     return loop
+  }
+
+  /**
+   * A consumer that takes part from the next part of a batch on.
+   * @param {unknown} handler @param {unknown} options
+   * @param {{ fail: (error: any) => void, warn: (fields: object, message: string) => void }} hooks
+   */
+  openConsumer(handler, options, hooks) {
+    const consumer = new Consumer(handler, options, {
+      ...hooks,
+      wake: () => this.#schedule(),
+      settle: () => this.#settle(),
+    })
+    if (!this.#isClosed) this.#consumers.add(consumer)
+    this.#schedule()
+    return consumer
+  }
+
+  /** Resolves when the batch that a consumer has in hand is done. @param {Consumer} consumer */
+  async closeConsumer(consumer) {
+    await consumer.seal()
+    if (!this.#consumers.delete(consumer) || this.#isFlushing) return
+    const { changes, parts } = consumer.leftover()
+    if (this.#hasReceivers()) {
+      // The others were given them as well.
+      for (const part of parts) part.pending--
+      this.#settle()
+    } else {
+      this.#inherited.push(...parts)
+      this.#leave(changes)
+    }
+    this.#schedule()
+  }
+
+  /** Somebody may have begun to listen. */
+  wake() {
+    this.#schedule()
+  }
+
+  #hasReceivers() {
+    if (this.#loops.size > 0 || this.#consumers.size > 0) return true
+    return this.#emitter.listenerCount('batch') > 0 || this.#hasListenersForOne()
+  }
+
+  /** Whether somebody listens to what comes between changes, and so wants to come past them. */
+  #hasOtherListeners() {
+    return this.#emitter.listenerCount('schema') > 0 || this.#emitter.listenerCount('gap') > 0
+  }
+
+  /** A loop went away: where nobody else had what it leaves, that waits. @param {Changes} loop @param {Change[]} left */
+  #abandon(loop, left) {
+    const done = Changes.done(loop)
+    if (!this.#options.isKept || this.#isFlushing || this.#hasReceivers()) return
+    if (done !== null) this.#options.progress(done.source, done.position)
+    this.#leave(left)
+  }
+
+  /** What somebody left is given to whoever comes next; until then nothing is delivered. @param {Change[]} changes */
+  #leave(changes) {
+    this.#isAbandoned = true
+    if (changes.length === 0) return
+    this.#part = [...changes, ...this.#part.slice(this.#next)]
+    this.#next = 0
+    this.#isFresh = true
+    this.#isDone = false
   }
 
   /** Takes an item in. @param {Item} item */
@@ -84,10 +177,16 @@ class Delivery {
     if (!this.#isRunning && !this.#isScheduled) this.#run()
   }
 
-  /** Delivers what has been read without waiting for loops. */
-  flush() {
+  /**
+   * Delivers what has been read without waiting for loops and consumers. Resolves when no consumer has a batch in hand.
+   */
+  async flush() {
     this.#isFlushing = true
+    this.#tellProgress(true)
+    this.#isSealed =
+      this.#options.isKept && (this.#isAbandoned || this.#loops.size + this.#consumers.size > 0)
     this.#schedule()
+    await Promise.all([...this.#consumers].map(consumer => consumer.seal()))
   }
 
   /** Delivers nothing more. */
@@ -106,11 +205,50 @@ class Delivery {
     })
   }
 
-  /** Whether a loop still has to take what it was given. */
+  /** Whether a loop or a consumer still has to take what it was given. */
   #isHeldBack() {
     if (this.#isFlushing) return false
-    for (const loop of this.#loops) if (!Changes.wantsMore(loop)) return true
+    if (this.#isAbandoned || this.#options.isKept) {
+      if (!this.#hasReceivers() && (this.#isAbandoned || !this.#hasOtherListeners())) return true
+      this.#isAbandoned = false
+    }
+    for (const loop of this.#loops) {
+      if (!Changes.wantsMore(loop)) {
+        this.#tellProgress(false)
+        return true
+      }
+    }
+    for (const consumer of this.#consumers) if (!consumer.wantsMore) return true
     return false
+  }
+
+  /** Tells how far the only receiver, a loop, has come inside a part. @param {boolean} isLast */
+  #tellProgress(isLast) {
+    if (!this.#options.isKept || this.#loops.size !== 1 || this.#consumers.size > 0 || this.#open.length > 0)
+      return
+    const now = performance.now()
+    if (!isLast && now - this.#toldAt < PROGRESS_MS) return
+    const [loop] = this.#loops
+    const done = Changes.done(loop)
+    if (done === null) return
+    this.#toldAt = now
+    this.#options.progress(done.source, done.position)
+  }
+
+  /** What was left by a consumer has been delivered to others. */
+  #release() {
+    if (this.#inherited.length === 0) return
+    for (const part of this.#inherited.splice(0)) part.pending--
+    this.#settle()
+  }
+
+  /** Acknowledges what consumers are done with. */
+  #settle() {
+    while (this.#open.length > 0 && this.#open[0].pending === 0) {
+      const part = /** @type {Part} */ (this.#open.shift())
+      if (part.sequence > 0) this.#options.acknowledge(part.sequence)
+      else if (this.#options.isKept) this.#options.progress(part.source, part.position)
+    }
   }
 
   #run() {
@@ -138,7 +276,16 @@ class Delivery {
       this.#queue.splice(0, this.#head)
       this.#head = 0
     }
-    this.#options.acknowledge(sequence)
+    this.#release()
+    if (this.#isSealed) return
+    const newest = this.#open.at(-1)
+    // Acknowledgements are cumulative: this one is due when what consumers have is done.
+    if (newest === undefined) {
+      this.#options.acknowledge(sequence)
+    } else {
+      newest.sequence = sequence
+      this.#settle()
+    }
   }
 
   /** Goes on with an item. Returns false where a listener threw. @param {Item} item @param {number} deadline */
@@ -149,6 +296,7 @@ class Delivery {
     }
     let isClean = true
     if (this.#next === this.#part.length) {
+      this.#release()
       try {
         this.#readPart(item, deadline)
       } catch (error) {
@@ -157,10 +305,8 @@ class Delivery {
         this.#options.onDefect(error)
         return true
       }
-      for (const loop of this.#loops) Changes.give(loop, this.#part)
-      if (this.#part.length > 0) isClean = dispatch(this.#emitter, 'batch', this.#part)
-      if (!this.#hasListenersForOne()) this.#next = this.#part.length
     }
+    if (this.#isFresh) isClean = this.#giveOut(item)
     while (isClean && this.#next < this.#part.length) {
       isClean = this.#deliverOne(this.#part[this.#next++])
       if (performance.now() >= deadline) break
@@ -174,13 +320,34 @@ class Delivery {
     return isClean
   }
 
+  /** Gives the present part to everybody who takes parts. Returns false where a listener threw. @param {Item} item */
+  #giveOut(item) {
+    this.#isFresh = false
+    for (const loop of this.#loops) if (!this.#isSealed) Changes.give(loop, this.#part)
+    if (this.#consumers.size > 0 && this.#part.length > 0 && !this.#isSealed) {
+      const { position } = this.#part[this.#part.length - 1]
+      const part = { source: item.source, position, sequence: 0, pending: 0 }
+      this.#open.push(part)
+      for (const consumer of this.#consumers) consumer.give(this.#part, part, this.#partBytes)
+    }
+    const isClean = this.#part.length === 0 || dispatch(this.#emitter, 'batch', this.#part)
+    if (!this.#hasListenersForOne()) this.#next = this.#part.length
+    return isClean
+  }
+
   /** @param {Item} item @param {number} deadline */
   #readPart(item, deadline) {
     const integers = this.#options.integers.get(item.source) ?? 'bigint'
     this.#reader ??= new BatchReader(item.source, item.payload, this.#shapes, integers)
     this.#part = /** @type {Change[]} */ ([])
     this.#next = 0
-    this.#part = this.#reader.next(this.#options.batchSize, deadline)
+    const before = this.#reader.bytesRead
+    let limit = this.#options.batchSize
+    // A consumer's batches are what it makes progress by.
+    for (const consumer of this.#consumers) limit = Math.min(limit, consumer.batchSize)
+    this.#part = this.#reader.next(limit, deadline)
+    this.#partBytes = this.#reader.bytesRead - before
+    this.#isFresh = true
   }
 
   #hasListenersForOne() {

@@ -63,11 +63,13 @@ class Streamer extends SteadyEmitter {
   #keepAlive = null
   #isReferenced = true
   #isStartPlanned = false
+  /** The failure of a start that `consume()` began has been told. */
+  #isReported = false
 
   /** @param {unknown} config */
   constructor(config) {
     super()
-    const { json, logger, integers, batchSize, missing } = readConfig(config)
+    const { json, logger, integers, batchSize, isKept, missing } = readConfig(config)
     const Engine = addon.loadEngine()
     try {
       this.#engine = new Engine(json, Streamer.#receiver(this))
@@ -81,6 +83,8 @@ class Streamer extends SteadyEmitter {
     this.#delivery = new Delivery(this, {
       batchSize,
       integers,
+      isKept,
+      progress: (source, position) => this.#engine.progress(source, position),
       acknowledge: sequence => this.#engine.acknowledge(sequence),
       onNotice: json => this.#notice(json),
       onDefect: error => this.#endWith(errorFromNative(error)),
@@ -119,6 +123,7 @@ class Streamer extends SteadyEmitter {
 
   /** Starts after the code that is running, so that all listeners that it adds are there. @param {any} event */
   #planStart(event) {
+    if (CHANGE_EVENTS.has(event)) this.#delivery?.wake()
     if (!CHANGE_EVENTS.has(event) || this.#isStartPlanned || this.#starting || this.#stopping) return this
     this.#isStartPlanned = true
     process.nextTick(() => {
@@ -176,11 +181,13 @@ class Streamer extends SteadyEmitter {
     const deadline = new Promise(resolve => {
       timer = setTimeout(resolve, timeoutMs)
     })
-    this.#delivery.flush()
+    const handled = this.#delivery.flush()
     try {
       const ended = this.#engine.stop(timeoutMs)
       this.#interruptStart(stopped())
-      await Promise.race([Promise.all([ended, this.#drained]), deadline])
+      await Promise.race([Promise.all([ended, this.#drained, handled]), deadline])
+      this.#delivery.close()
+      await this.#engine.settle()
     } catch (error) {
       throw errorFromNative(error)
     } finally {
@@ -225,6 +232,25 @@ class Streamer extends SteadyEmitter {
     if (this.#stopping !== null) Changes.fail(loop, stopped())
     else this.start().catch(error => Changes.fail(loop, error))
     return loop
+  }
+
+  /** @param {unknown} handler @param {unknown} [options] */
+  consume(handler, options = {}) {
+    const consumer = this.#delivery.openConsumer(handler, options, {
+      fail: error => this.#endWith(error, STOP_TIMEOUT_MS),
+      warn: (fields, message) => {
+        this.#log({ level: 'warn', message, fields })
+      },
+    })
+    if (this.#stopping !== null) {
+      this.#delivery.closeConsumer(consumer)
+      throw stopped()
+    }
+    this.start().catch(error => {
+      if (this.#stopping === null && !this.#isReported) this.#report(error)
+      this.#isReported = true
+    })
+    return { stop: () => this.#delivery.closeConsumer(consumer) }
   }
 
   health() {
@@ -282,11 +308,11 @@ class Streamer extends SteadyEmitter {
     return false
   }
 
-  /** A defect: what follows cannot be read, and nothing is guessed. @param {StreamerError} error */
-  #endWith(error) {
+  /** Nothing can go on: what follows cannot be read, or cannot be handled. @param {StreamerError} error @param {number} [timeoutMs] */
+  #endWith(error, timeoutMs = 0) {
     for (const loop of this.#delivery.loops) Changes.fail(loop, error)
+    this.stop({ timeoutMs }).catch(() => {})
     this.#report(error)
-    this.stop({ timeoutMs: 0 }).catch(() => {})
   }
 
   /**

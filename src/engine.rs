@@ -117,18 +117,36 @@ impl Engine {
         Ok(promise)
     }
 
-    /// Stops reading, closes the connections, and delivers a `stop` notice last; resolves within `timeoutMs`. Idempotent.
+    /// Stops reading, closes the connections, and delivers a `stop` notice last; resolves within `timeoutMs`. `settle` must
+    /// follow. Idempotent.
     #[napi(ts_return_type = "Promise<void>")]
     pub fn stop<'env>(&self, env: &'env Env, timeout_ms: f64) -> Result<Object<'env>> {
         let lease = self.running.lease()?;
         let (deferred, promise) = env.create_deferred()?;
         let running = Arc::clone(&self.running);
         let deadline = Duration::from_secs_f64(bounded(timeout_ms) / 1000.0);
+        lease.handle().spawn(async move {
+            running.core.stop(deadline).await;
+            deferred.resolve(|_| Ok(()));
+        });
+        Ok(promise)
+    }
+
+    /// Stores the last positions, where there are checkpoints, and lets go of the runtime. Rejects where they could not be
+    /// stored: what was done since the last checkpoint will be delivered again.
+    #[napi(ts_return_type = "Promise<void>")]
+    pub fn settle<'env>(&self, env: &'env Env) -> Result<Object<'env>> {
+        let lease = self.running.lease()?;
+        let (deferred, promise) = env.create_deferred()?;
+        let running = Arc::clone(&self.running);
         let handle = lease.handle().clone();
         handle.spawn(async move {
-            running.core.stop(deadline).await;
+            let settled = running.core.settle().await;
             running.release();
-            deferred.resolve(|_| Ok(()));
+            match settled {
+                Ok(()) => deferred.resolve(|_| Ok(())),
+                Err(error) => deferred.reject(thrown(&error)),
+            }
             drop(lease);
         });
         Ok(promise)
@@ -140,6 +158,13 @@ impl Engine {
         if sequence >= 1.0 {
             self.running.core.acknowledge(sequence as u64);
         }
+    }
+
+    /// The application is done with everything of a source up to `position`, which lies inside the oldest batch that is not
+    /// acknowledged.
+    #[napi]
+    pub fn progress(&self, source: String, position: String) {
+        self.running.core.progress(&source, &position);
     }
 
     /// `Health` as JSON text.

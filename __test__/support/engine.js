@@ -9,6 +9,9 @@ let newest
 
 class ScriptedEngine {
   acknowledged = []
+  /** Positions of progress inside a batch. */
+  progressed = []
+  settles = 0
   stops = []
   starts = 0
   #sequence = 0
@@ -34,6 +37,15 @@ class ScriptedEngine {
 
   acknowledge(sequence) {
     this.acknowledged.push(sequence)
+  }
+
+  progress(source, position) {
+    this.progressed.push(position)
+  }
+
+  async settle() {
+    this.settles++
+    if (this.settleRefusal !== undefined) throw new Error(JSON.stringify(this.settleRefusal))
   }
 
   health() {

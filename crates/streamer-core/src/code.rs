@@ -88,6 +88,12 @@ codes! {
     PositionInvalid = "ERR_STREAMER_POSITION_INVALID", Never;
     /// The log no longer holds the position.
     PositionLost = "ERR_STREAMER_POSITION_LOST", Operator;
+    /// A checkpoint cannot be read or written.
+    CheckpointFailed = "ERR_STREAMER_CHECKPOINT_FAILED", Automatic;
+    /// A checkpoint is damaged, of a later version, or of another source.
+    CheckpointInvalid = "ERR_STREAMER_CHECKPOINT_INVALID", Operator;
+    /// Another process uses the checkpoint.
+    CheckpointLocked = "ERR_STREAMER_CHECKPOINT_LOCKED", Operator;
     /// The log holds bytes that cannot be decoded with certainty.
     LogUndecodable = "ERR_STREAMER_LOG_UNDECODABLE", Operator;
     /// Bytes of the log do not match their checksum.

@@ -4,9 +4,11 @@
 //! of Node.js: the addon at the root of the workspace turns batches into JavaScript values.
 //!
 //! The arrows between the rooms go one way (a test reads the `use` lines):
-//! `pipeline -> source, offset, event, config`; `source -> offset, event, config`; no source imports another.
+//! `pipeline -> source, checkpoint, offset, event, config`; `source -> checkpoint, offset, event, config`; no source imports
+//! another.
 #![forbid(unsafe_code)]
 
+pub mod checkpoint;
 pub mod code;
 pub mod config;
 pub mod error;

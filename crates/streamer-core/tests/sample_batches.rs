@@ -93,7 +93,7 @@ fn encodings() -> Batch {
         writer.put_null();
     }
     writer.end_row();
-    writer.commit("after:1");
+    writer.commit(&"after:1".into());
     writer.take()
 }
 
@@ -121,10 +121,10 @@ fn partial_images() -> [Batch; 2] {
     writer.put_text("null");
     writer.end_row();
     writer.table_change(Operation::Rename, "shop", "items", "shop.things");
-    writer.commit("after:2");
+    writer.commit(&"after:2".into());
     writer.begin_transaction(transaction("tx:3", "after:2"), 0);
     writer.table_change(Operation::Truncate, "shop", "things", "");
-    writer.commit("after:3");
+    writer.commit(&"after:3".into());
     [first, writer.take()]
 }
 
@@ -166,7 +166,7 @@ fn wide() -> Batch {
         }
     }
     writer.end_row();
-    writer.commit("after:4");
+    writer.commit(&"after:4".into());
     writer.take()
 }
 

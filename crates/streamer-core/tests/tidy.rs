@@ -30,10 +30,22 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("event", &[]),
     ("offset", &["error", "code"]),
     ("config", &["error", "code", "offset"]),
-    ("source", &["error", "code", "offset", "config", "event"]),
+    ("checkpoint", &["error", "code", "config"]),
+    (
+        "source",
+        &["error", "code", "offset", "config", "event", "checkpoint"],
+    ),
     (
         "pipeline",
-        &["error", "code", "offset", "config", "event", "source"],
+        &[
+            "error",
+            "code",
+            "offset",
+            "config",
+            "event",
+            "source",
+            "checkpoint",
+        ],
     ),
 ];
 

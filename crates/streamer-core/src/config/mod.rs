@@ -3,6 +3,7 @@
 //! A [`Config`] can only exist when it is valid: [`Config::parse`] reads what JavaScript handed over, and reports all
 //! problems at once, each with its path. Nothing behind it checks an option again.
 
+mod checkpoint;
 mod filter;
 mod mysql;
 mod parse;
@@ -13,6 +14,7 @@ mod url;
 
 use std::time::Duration;
 
+pub use checkpoint::{Checkpoint, CheckpointPlace};
 pub use filter::{PatternProblem, SYSTEM_DATABASES, TableFilter};
 pub use mysql::{Address, Dates, Integers, MysqlConfig, TlsMode, VerifyTls};
 pub use secret::Secret;
@@ -30,6 +32,8 @@ pub struct Config {
     pub reconnect: Reconnect,
     /// How changes are handed over.
     pub delivery: Delivery,
+    /// Where positions outlive the process; `None` keeps them in memory only.
+    pub checkpoint: Option<Checkpoint>,
     /// Whether log records are wanted.
     pub log: bool,
 }
@@ -56,6 +60,8 @@ pub struct SourceConfig {
     pub tables: TableFilter,
     /// Where reading begins.
     pub from: From,
+    /// `from` was said: after a gap in which the place of reading was lost, reading goes on there.
+    pub continues_after_gap: bool,
     /// What kind of source it is.
     pub connector: ConnectorConfig,
 }

@@ -7,13 +7,14 @@ use serde_json::Value;
 use super::problem::{Options, Problems, found, is_logger, member, nearest, shown};
 use super::{
     Config, ConnectorConfig, Dates, Delivery, From, Heartbeat, Integers, MysqlConfig, Reconnect,
-    SourceConfig, TableFilter, tls, url,
+    SourceConfig, TableFilter, checkpoint, tls, url,
 };
 use crate::offset::Position;
 
-const STREAMER: [&str; 6] = [
+const STREAMER: [&str; 7] = [
     "source",
     "sources",
+    "checkpoint",
     "heartbeat",
     "reconnect",
     "delivery",
@@ -71,6 +72,7 @@ fn with_defaults(source: Option<SourceConfig>) -> Option<Config> {
         heartbeat: Heartbeat::default(),
         reconnect: Reconnect::default(),
         delivery: Delivery::default(),
+        checkpoint: None,
         log: false,
     })
 }
@@ -91,6 +93,7 @@ fn parse_streamer(options: &Options<'_>, problems: &mut Problems) -> Option<Conf
         heartbeat: heartbeat.map_or_else(Heartbeat::default, |options| parse_heartbeat(&options, problems)),
         reconnect: reconnect.map_or_else(Reconnect::default, |options| parse_reconnect(&options, problems)),
         delivery: delivery.map_or_else(Delivery::default, |options| parse_delivery(&options, problems)),
+        checkpoint: checkpoint::parse(options.get("checkpoint"), problems),
         log: parse_logger(options, problems),
         sources: sources?,
     })
@@ -220,6 +223,7 @@ fn read_source(
         name: name.to_owned(),
         tables: tables?,
         from: from?,
+        continues_after_gap: options.get("from").is_some(),
         connector: ConnectorConfig::Mysql(MysqlConfig {
             addresses: url.addresses,
             user: url.user,

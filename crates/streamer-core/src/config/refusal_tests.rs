@@ -134,11 +134,11 @@ fn an_unknown_or_misplaced_option_is_refused_with_its_path_and_what_was_expected
     assert_refused(&[
         (
             top("cache", json!(false)),
-            "cache: unknown option, known are source, sources, heartbeat, reconnect, delivery, logger",
+            "cache: unknown option, known are source, sources, checkpoint, heartbeat, reconnect, delivery, logger",
         ),
         (
-            top("checkpoint", json!("dir")),
-            "checkpoint: unknown option, known are source, sources, heartbeat, reconnect, delivery, logger",
+            top("checkpoints", json!("dir")),
+            "checkpoints: unknown option, did you mean \"checkpoint\"?",
         ),
         (
             top("heartBeat", json!({})),
@@ -351,4 +351,66 @@ fn a_wrong_list_of_tables_is_refused_with_its_path_and_what_was_expected() {
             "url: expected mysql://user:password@host:3306/database, found no host",
         ),
     ]);
+}
+
+#[test]
+fn a_checkpoint_is_a_directory_or_redis() {
+    let cases = [
+        (
+            json!(true),
+            "checkpoint: expected a directory, a redis:// URL, an object with a url, or false, found true",
+        ),
+        (
+            json!(""),
+            "checkpoint: expected a directory or a redis:// URL, found an empty text",
+        ),
+        (
+            json!("http://x/y"),
+            "checkpoint: expected a directory or a redis:// URL, found a URL of another kind",
+        ),
+        (
+            json!("redis://:s3cret@/0"),
+            "checkpoint: expected redis://user:password@host:6379/0, found a URL that cannot be read",
+        ),
+        (
+            json!({}),
+            "checkpoint.url: expected a directory or a redis:// URL, found nothing",
+        ),
+        (
+            json!({ "url": "d", "interval": 5 }),
+            "checkpoint.interval: unknown option, did you mean \"intervalMs\"?",
+        ),
+        (
+            json!({ "url": "d", "intervalMs": 5 }),
+            "checkpoint.intervalMs: expected a whole number from 10 to 3600000, found 5",
+        ),
+        (
+            json!({ "url": "d", "prefix": "p:" }),
+            "checkpoint.prefix: belongs to a redis:// URL, found a directory",
+        ),
+        (
+            json!({ "url": "redis://h", "prefix": "" }),
+            "checkpoint.prefix: expected 1 to 256 characters, found an empty text",
+        ),
+    ];
+    for (value, expected) in cases {
+        let config = json!({ "source": "mysql://u@localhost/shop", "checkpoint": value });
+        let error = crate::config::Config::parse(&config).unwrap_err();
+        assert_eq!(
+            error.details()["problems"].as_array().unwrap().len(),
+            1,
+            "{error}"
+        );
+        assert!(error.message().contains(expected), "{error}\nexpected {expected}");
+    }
+    for value in [
+        json!(false),
+        json!("./positions"),
+        json!({ "url": "rediss://u:p@h:6380/2", "prefix": "app:", "intervalMs": 50 }),
+    ] {
+        let config = json!({ "source": "mysql://u@localhost/shop", "checkpoint": value });
+        let config = crate::config::Config::parse(&config).unwrap();
+        assert_eq!(config.checkpoint.is_some(), value != json!(false));
+        assert!(!format!("{config:?}").contains("u:p@"));
+    }
 }

@@ -69,6 +69,8 @@ pub struct Batch {
     pub changes: u32,
     /// Commit time of the newest transaction in it, in ms since the epoch by the source's clock.
     pub newest_committed_ms: Option<f64>,
+    /// Position behind its last change.
+    pub position: Option<Arc<str>>,
 }
 
 impl Batch {
@@ -129,6 +131,8 @@ pub struct BatchWriter {
     announced: bool,
     newest_committed_ms: Option<f64>,
     savepoint: Option<Savepoint>,
+    /// Position behind the newest transaction that has ended in this batch.
+    reached: Option<Arc<str>>,
 }
 
 impl BatchWriter {
@@ -192,7 +196,7 @@ impl BatchWriter {
     }
 
     /// Ends the transaction; `position_after` is where reading goes on. Writes nothing where it had no change in this batch.
-    pub fn commit(&mut self, position_after: &str) {
+    pub fn commit(&mut self, position_after: &Arc<str>) {
         self.close_rows();
         if let Some(transaction) = self.transaction.take()
             && self.announced
@@ -201,6 +205,7 @@ impl BatchWriter {
             self.push_text(position_after);
             self.newest_committed_ms = Some(transaction.committed_ms);
         }
+        self.reached = Some(Arc::clone(position_after));
         self.announced = false;
     }
 
@@ -414,6 +419,19 @@ impl BatchWriter {
         }
     }
 
+    /// Position behind the newest change of the open transaction, where this batch holds some of it.
+    fn within(&self) -> Option<Arc<str>> {
+        let transaction = self.transaction.as_ref()?;
+        let first = self.savepoint.map_or(0, |savepoint| savepoint.index);
+        (self.index > first).then(|| {
+            format!(
+                "{}+{}/{}",
+                transaction.position_before, transaction.id, self.index
+            )
+            .into()
+        })
+    }
+
     /// Takes what was written as a batch. An open transaction goes on in the next one.
     pub fn take(&mut self) -> Batch {
         self.close_rows();
@@ -423,7 +441,10 @@ impl BatchWriter {
             self.text.capacity(),
             self.bytes.capacity(),
         );
+        let position = self.within().or_else(|| self.reached.clone());
+        self.reached = None;
         let batch = Batch {
+            position,
             numbers: std::mem::take(&mut self.numbers),
             text: std::mem::take(&mut self.text),
             ascii: !std::mem::take(&mut self.not_ascii),
@@ -465,7 +486,7 @@ mod tests {
             writer.put_number(value);
             writer.end_row();
         }
-        writer.commit("q");
+        writer.commit(&"q".into());
         let batch = writer.take();
         assert_eq!(batch.text, "t:1pq");
         assert_eq!(
@@ -475,6 +496,7 @@ mod tests {
             ]
         );
         assert_eq!(batch.changes, 2);
+        assert_eq!(batch.position.as_deref(), Some("q"));
     }
 
     #[test]
@@ -488,13 +510,14 @@ mod tests {
         writer.end_row();
         let batch = writer.take();
         assert_eq!(batch.numbers[..5], [1.0, 7.0, 3.0, 4.0, 6.0]);
+        assert_eq!(batch.position.as_deref(), Some("p+t:1/7"));
     }
 
     #[test]
     fn an_empty_transaction_leaves_nothing() {
         let mut writer = BatchWriter::new();
         writer.begin_transaction(transaction(), 0);
-        writer.commit("q");
+        writer.commit(&"q".into());
         assert!(writer.is_empty());
     }
 
@@ -544,7 +567,7 @@ mod tests {
         writer.begin_transaction(transaction(), 0);
         writer.begin_row(Operation::Insert, None, Some(0), 0);
         writer.end_row();
-        writer.commit("q");
+        writer.commit(&"q".into());
         let kept = writer.mark().numbers;
         writer.begin_transaction(transaction(), 0);
         writer.begin_row(Operation::Insert, None, Some(0), 0);

@@ -2,14 +2,24 @@
 
 use std::time::Duration;
 
+use tokio::time::Instant;
+
 use crate::config::Reconnect;
 
+/// The bound doubles freely up to here: short outages are the most frequent ones.
+const SHORT: Duration = Duration::from_secs(1);
+/// From there on a wait is at most this part of the outage so far.
+const SHARE: u32 = 8;
+
 /// Exponential backoff with full jitter: each wait is drawn evenly from zero to a bound that doubles, so that many
-/// readers of a restarted server spread out instead of arriving together.
+/// readers of a restarted server spread out instead of arriving together. The bound stays within an eighth of the time
+/// that the outage has lasted: after ten seconds a server is found again in about one, after an hour in half a minute.
 #[derive(Debug)]
 pub(super) struct Backoff {
     settings: Reconnect,
     attempts: u32,
+    /// When the first of the present failures happened.
+    since: Option<Instant>,
 }
 
 impl Backoff {
@@ -18,6 +28,7 @@ impl Backoff {
         Self {
             settings,
             attempts: 0,
+            since: None,
         }
     }
 
@@ -26,6 +37,7 @@ impl Backoff {
         if self.settings.attempts.is_some_and(|most| self.attempts >= most) {
             return None;
         }
+        self.since.get_or_insert_with(Instant::now);
         let wait = self.bound().mul_f64(fastrand::f64());
         self.attempts = self.attempts.saturating_add(1);
         Some((self.attempts, wait))
@@ -34,9 +46,12 @@ impl Backoff {
     /// Longest possible wait before the next attempt.
     pub fn bound(&self) -> Duration {
         let doubled = 2_u32.saturating_pow(self.attempts);
+        let outage = self.since.map_or(Duration::ZERO, |since| since.elapsed());
+        let share = (outage / SHARE).max(SHORT).max(self.settings.initial);
         self.settings
             .initial
             .saturating_mul(doubled)
+            .min(share)
             .min(self.settings.max)
     }
 
@@ -49,6 +64,7 @@ impl Backoff {
     /// Forgets the failures.
     pub fn reset(&mut self) {
         self.attempts = 0;
+        self.since = None;
     }
 }
 
@@ -64,34 +80,37 @@ mod tests {
         }
     }
 
-    #[test]
-    fn bounds_double_up_to_the_longest_wait() {
+    #[tokio::test(start_paused = true)]
+    async fn bounds_double_and_stay_within_a_share_of_the_outage() {
         let mut backoff = Backoff::new(settings(None));
-        let bounds: Vec<_> = (0..12)
-            .map(|_| {
-                let bound = backoff.bound();
-                let (_, wait) = backoff.next().unwrap();
-                assert!(wait <= bound);
-                bound.as_millis()
-            })
-            .collect();
-        assert_eq!(
-            bounds,
-            [
-                50, 100, 200, 400, 800, 1600, 3200, 6400, 12800, 25600, 30000, 30000
-            ]
-        );
-    }
-
-    #[test]
-    fn the_bound_survives_any_number_of_attempts() {
-        let mut backoff = Backoff::new(settings(None));
+        let mut bounds = Vec::new();
+        for _ in 0..8 {
+            let bound = backoff.bound();
+            let (_, wait) = backoff.next().unwrap();
+            assert!(wait <= bound);
+            bounds.push(bound.as_millis());
+        }
+        assert_eq!(bounds, [50, 100, 200, 400, 800, 1000, 1000, 1000]);
+        tokio::time::advance(Duration::from_secs(80)).await;
+        assert_eq!(backoff.bound(), Duration::from_secs(10));
+        tokio::time::advance(Duration::from_secs(3600)).await;
+        assert_eq!(backoff.bound(), Duration::from_secs(30));
         for _ in 0..100 {
             backoff.next();
         }
         assert_eq!(backoff.bound(), Duration::from_secs(30));
         backoff.reset();
         assert_eq!(backoff.bound(), Duration::from_millis(50));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_first_wait_may_be_long() {
+        let initial = Duration::from_secs(5);
+        let backoff = Backoff::new(Reconnect {
+            initial,
+            ..settings(None)
+        });
+        assert_eq!(backoff.bound(), initial);
     }
 
     #[test]

@@ -70,6 +70,8 @@ pub(super) struct Metrics {
     gaps: Family<OfGap, Counter>,
     errors: Family<OfError, Counter>,
     reconnects: Family<OfSource, Counter>,
+    checkpoints: Counter,
+    checkpoint_failures: Counter,
     state: Family<OfState, Gauge>,
     fresh_until: Family<OfSource, Figure>,
     lag: Family<OfSource, Figure>,
@@ -93,6 +95,8 @@ impl Metrics {
             gaps: Family::default(),
             errors: Family::default(),
             reconnects: Family::default(),
+            checkpoints: Counter::default(),
+            checkpoint_failures: Counter::default(),
             state: Family::default(),
             fresh_until: Family::default(),
             lag: Family::default(),
@@ -147,6 +151,16 @@ impl Metrics {
             "reconnects",
             "Broken connections that were mended",
             self.reconnects.clone(),
+        );
+        registry.register(
+            "checkpoints",
+            "Rounds in which positions were stored",
+            self.checkpoints.clone(),
+        );
+        registry.register(
+            "checkpoint_failures",
+            "Rounds in which positions could not be stored",
+            self.checkpoint_failures.clone(),
         );
     }
 
@@ -220,6 +234,15 @@ impl Metrics {
     /// Reading waited for room in the window.
     pub fn paused(&self, source: &str, time: Duration) {
         self.paused.get_or_create(&of(source)).inc_by(time.as_secs_f64());
+    }
+
+    /// Positions were stored, or could not be.
+    pub fn checkpoint(&self, is_stored: bool) {
+        if is_stored {
+            self.checkpoints.inc();
+        } else {
+            self.checkpoint_failures.inc();
+        }
     }
 
     /// A definition changed.

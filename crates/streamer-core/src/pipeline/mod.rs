@@ -23,6 +23,7 @@
 
 mod backoff;
 mod health;
+mod keeper;
 mod log;
 mod metrics;
 mod notice;
@@ -40,6 +41,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::Dispatch;
 
+use crate::checkpoint::{self, Saved};
 use crate::code::Code;
 use crate::config::{Config, ConnectorConfig, SourceConfig};
 use crate::error::{Error, Result};
@@ -50,6 +52,7 @@ pub use health::{Health, SourceHealth, State, Status};
 pub use outlet::{Delivery, Payload, Sink};
 
 use health::{Board, now_ms};
+use keeper::Keeper;
 use metrics::{Metrics, Present};
 use outlet::Outlet;
 use supervisor::Supervisor;
@@ -82,6 +85,8 @@ struct Shared {
     outlet: Arc<Outlet>,
     board: Board,
     metrics: Metrics,
+    /// `None` where positions are kept in memory only.
+    keeper: Option<Keeper>,
     dropped: Arc<log::Dropped>,
     cancel: CancellationToken,
     begin: watch::Sender<Begin>,
@@ -120,6 +125,36 @@ impl Shared {
             }
             true
         });
+    }
+
+    /// Stores checkpoints until the engine stops, or another process has taken them: then nothing may go on.
+    async fn keep(self: Arc<Self>, keeper: &Keeper) {
+        let told = |outcome: &Result<()>| {
+            self.metrics.checkpoint(outcome.is_ok());
+            if let Err(error) = outcome {
+                tracing::warn!(code = error.code().as_str(), "{error}");
+                for index in 0..self.config.sources.len() {
+                    self.board.blame(index, error);
+                }
+            }
+        };
+        if let Some(error) = keeper.run(&self.cancel, told).await {
+            self.fail_all(&error);
+            self.cancel.cancel();
+        }
+    }
+
+    /// Every source fails.
+    fn fail_all(&self, error: &Error) {
+        for (index, source) in self.config.sources.iter().enumerate() {
+            self.board.blame(index, error);
+            self.board.enter(index, State::Failed);
+            if !self.fails_start(error, false) {
+                let name = Arc::from(source.name.as_str());
+                self.outlet.notify(&name, notice::error(&name, error));
+            }
+        }
+        self.announce();
     }
 
     /// A source failed; returns true where `start()` tells it.
@@ -168,6 +203,53 @@ enum Life {
     Stopped,
 }
 
+/// What the first `start` sets going.
+struct Launch {
+    shared: Arc<Shared>,
+    factory: Arc<Factory>,
+    tasks: TaskTracker,
+}
+
+impl Launch {
+    /// Begins where the checkpoints say.
+    async fn resume(self) {
+        let shared = Arc::clone(&self.shared);
+        let Some(keeper) = &shared.keeper else { return };
+        let opened = tokio::select! {
+            biased;
+            () = shared.cancel.cancelled() => return,
+            opened = keeper.open() => opened,
+        };
+        match opened.and_then(|saved| self.follow(&saved)) {
+            Ok(()) => Arc::clone(&shared).keep(keeper).await,
+            Err(error) => {
+                tracing::error!(code = error.code().as_str(), "{error}");
+                // They stay free for whoever mends it.
+                let _ = keeper.finish().await;
+                shared.fail_all(&error);
+            }
+        }
+    }
+
+    /// Begins to follow every source, from what was saved of it.
+    fn follow(&self, saved: &[Option<Saved>]) -> Result<()> {
+        let shared = &self.shared;
+        let settings = settings(&shared.config);
+        let mut supervisors = Vec::with_capacity(shared.config.sources.len());
+        for (index, source) in shared.config.sources.iter().enumerate() {
+            let mut connector = (self.factory)(source, settings);
+            if let Some(Some(saved)) = saved.get(index) {
+                connector.resume(saved.clone())?;
+            }
+            supervisors.push(Supervisor::new(Arc::clone(shared), index, source, connector));
+        }
+        for supervisor in supervisors {
+            self.tasks.spawn(supervisor.run());
+        }
+        Ok(())
+    }
+}
+
 /// Follows the sources of one configuration.
 ///
 /// Dropping it is [`abandon`](Self::abandon).
@@ -191,7 +273,15 @@ impl Engine {
             .sources
             .iter()
             .map(|source| Arc::from(source.name.as_str()));
+        let keeper = config.checkpoint.as_ref().map(|wanted| {
+            let names = config
+                .sources
+                .iter()
+                .map(|source| Arc::from(source.name.as_str()));
+            Keeper::new(checkpoint::store(wanted), wanted.interval, names)
+        });
         let shared = Shared {
+            keeper,
             outlet: Arc::new(Outlet::new(sink, limit)),
             board: Board::new(names, config.heartbeat.timeout),
             metrics: Metrics::new(limit, config.sources.iter().map(|source| source.name.as_str())),
@@ -246,15 +336,19 @@ impl Engine {
 
     fn launch(&self) {
         let shared = &self.shared;
-        let settings = settings(&shared.config);
         shared.board.start();
-        for (index, source) in shared.config.sources.iter().enumerate() {
-            let connector = (self.factory)(source, settings);
-            let supervisor = Supervisor::new(Arc::clone(shared), index, source, connector);
-            self.tasks.spawn(supervisor.run());
-        }
         let watched = Arc::clone(shared);
         self.tasks.spawn(async move { watched.watch_health().await });
+        let launch = Launch {
+            shared: Arc::clone(shared),
+            factory: Arc::clone(&self.factory),
+            tasks: self.tasks.clone(),
+        };
+        if shared.keeper.is_some() {
+            self.tasks.spawn(async move { launch.resume().await });
+        } else if let Err(error) = launch.follow(&[]) {
+            shared.fail_all(&error);
+        }
     }
 
     /// Stops reading, closes the connections in an orderly way, and delivers a `stop` notice as the last delivery.
@@ -301,8 +395,32 @@ impl Engine {
     pub fn acknowledge(&self, sequence: u64) {
         let acknowledged = self.shared.outlet.window.acknowledge(sequence);
         self.shared.board.acknowledge(acknowledged, now_ms());
+        if let Some(keeper) = &self.shared.keeper {
+            keeper.acknowledge(acknowledged);
+        }
         if self.shared.is_degraded.load(Ordering::Relaxed) {
             self.shared.acknowledged.notify_one();
+        }
+    }
+
+    /// The application is done with everything of a source up to `position`, which lies inside the oldest batch that is not
+    /// acknowledged.
+    pub fn progress(&self, source: &str, position: &str) {
+        if let Some(keeper) = &self.shared.keeper {
+            keeper.progress(source, position);
+        }
+    }
+
+    /// Stores the last positions and gives the checkpoints free; after [`stop`](Self::stop), when everything that was
+    /// delivered has been acknowledged.
+    ///
+    /// # Errors
+    /// `ERR_STREAMER_CHECKPOINT_FAILED` or `ERR_STREAMER_CHECKPOINT_LOCKED`: what was done since the last checkpoint will
+    /// be delivered again.
+    pub async fn settle(&self) -> Result<()> {
+        match &self.shared.keeper {
+            Some(keeper) => keeper.finish().await,
+            None => Ok(()),
         }
     }
 

@@ -92,7 +92,12 @@ impl Outlet {
 
     /// Hands over a notice.
     pub fn notify(&self, source: &Arc<str>, notice: Value) -> bool {
-        self.send(source, Payload::Notice(notice), |_| {})
+        self.notify_with(source, notice, |_| {})
+    }
+
+    /// Hands over a notice; `record` as in [`send`](Self::send).
+    pub fn notify_with(&self, source: &Arc<str>, notice: Value, record: impl FnOnce(u64)) -> bool {
+        self.send(source, Payload::Notice(notice), record)
     }
 
     /// Nothing is handed over from here on, after `last` where it is given.

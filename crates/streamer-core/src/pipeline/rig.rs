@@ -66,6 +66,14 @@ impl Connector for Scripted {
         .boxed()
     }
 
+    fn resume(&mut self, _: Saved) -> Result<()> {
+        Ok(())
+    }
+
+    fn position(&mut self) -> Option<Arc<str>> {
+        Some("start".into())
+    }
+
     fn disconnect(&mut self) -> BoxFuture<'_, ()> {
         self.disconnected.fetch_add(1, Ordering::SeqCst);
         async {}.boxed()

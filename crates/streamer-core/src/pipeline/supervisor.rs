@@ -2,7 +2,7 @@
 //!
 //! What ends a source: an error that every replay brings back (`never`); one that an operator must mend, while the
 //! source has never streamed, because then it is most likely a mistake in the configuration; the last of the
-//! configured attempts; a panic. Everything else is retried with backoff, after the first stream also what an
+//! configured attempts; a lost place, where the configuration does not say with `from` where to go on; a panic. Everything else is retried with backoff, after the first stream also what an
 //! operator must mend: someone may mend it, and the `disconnect` notices say what is missing.
 
 use std::panic::AssertUnwindSafe;
@@ -15,13 +15,14 @@ use tracing::instrument::WithSubscriber;
 
 use super::backoff::Backoff;
 use super::health::{State, now_ms};
+use super::keeper::Place;
 use super::outlet::Payload;
 use super::{Shared, notice};
 use crate::code::{Code, Retry};
 use crate::config::SourceConfig;
 use crate::error::{Error, Result};
 use crate::event::Batch;
-use crate::source::{Beat, Connector, Gap, Item};
+use crate::source::{Beat, Connector, Gap, GapReason, Item};
 
 /// How long a broken connection may take to close; the next attempt does not wait longer for it.
 const CLOSING: Duration = Duration::from_secs(1);
@@ -44,6 +45,10 @@ pub(super) struct Supervisor {
     /// When the connection broke, or could not be made; and the number of the newest attempt since.
     down: Option<(Instant, u32)>,
     has_streamed: bool,
+    /// After a gap in which the place of reading was lost, reading goes on.
+    continues_after_gap: bool,
+    /// The place of reading was lost, and nothing says where to go on.
+    is_lost: bool,
 }
 
 impl Supervisor {
@@ -63,6 +68,8 @@ impl Supervisor {
             backoff,
             down: None,
             has_streamed: false,
+            continues_after_gap: source.continues_after_gap,
+            is_lost: false,
         }
     }
 
@@ -117,6 +124,8 @@ impl Supervisor {
             () = cancel.cancelled() => return Ok(None),
             connected = self.connector.connect() => connected?,
         }
+        self.look_for_lost_place()?;
+        self.keep_first_place().await?;
         let shared = &self.shared;
         shared.board.enter(self.index, State::Streaming);
         if let Some((since, attempt)) = self.down.take() {
@@ -138,6 +147,42 @@ impl Supervisor {
         Ok(Some(()))
     }
 
+    /// A gap that was found while connecting ends the source before it counts as streaming.
+    fn look_for_lost_place(&mut self) -> Result<()> {
+        match self.connector.found_gap() {
+            Some(gap) if gap.reason.is_of_place() && !self.continues_after_gap => {
+                self.gap(&gap);
+                self.is_lost = true;
+                Err(lost(&gap))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Where no checkpoint exists yet, the first one is stored before the source counts as streaming.
+    async fn keep_first_place(&mut self) -> Result<()> {
+        let Some(keeper) = &self.shared.keeper else {
+            return Ok(());
+        };
+        if self.has_streamed || self.connector.found_gap().is_some() {
+            return Ok(());
+        }
+        let Some(position) = self.connector.position() else {
+            return Ok(());
+        };
+        let definitions = self.connector.definitions();
+        let kept = keeper
+            .begin(
+                self.index,
+                Place {
+                    position,
+                    definitions,
+                },
+            )
+            .await;
+        kept.map_err(|error| error.with_retry(Retry::Operator))
+    }
+
     /// Hands over items until the engine stops or the connection breaks.
     async fn stream(&mut self) -> Result<()> {
         let cancel = self.shared.cancel.clone();
@@ -156,12 +201,12 @@ impl Supervisor {
                 () = cancel.cancelled() => return Ok(()),
                 item = self.connector.next() => item,
             };
-            self.hand_over(item?).await;
+            self.hand_over(item?).await?;
         }
     }
 
     /// Waits for the source's turn and hands over. When the engine stops it does not wait: what was read is delivered.
-    async fn hand_over(&mut self, item: Item) {
+    async fn hand_over(&mut self, item: Item) -> Result<()> {
         let cancel = self.shared.cancel.clone();
         let window = &self.shared.outlet.window;
         let turn = tokio::select! {
@@ -172,10 +217,16 @@ impl Supervisor {
         match item {
             Item::Batch(batch) => self.batch(batch),
             Item::Beat(beat) => self.beat(&beat),
-            Item::Gap(gap) => self.gap(&gap),
+            Item::Gap(gap) => {
+                self.gap(&gap);
+                if gap.reason.is_of_place() && !self.continues_after_gap {
+                    self.is_lost = true;
+                    return Err(lost(&gap));
+                }
+            }
             Item::Schema(change) => {
                 self.shared.metrics.schema_change(&self.name);
-                self.notify(notice::schema(&self.name, &change));
+                self.notify_at(notice::schema(&self.name, &change), Some(&change.position));
             }
             Item::Warning(error) => {
                 tracing::warn!(code = error.code().as_str(), "{error}");
@@ -183,10 +234,29 @@ impl Supervisor {
             }
         }
         drop(turn);
+        Ok(())
     }
 
     fn notify(&self, notice: serde_json::Value) {
         self.shared.outlet.notify(&self.name, notice);
+    }
+
+    /// A notice that reaches a position.
+    fn notify_at(&self, notice: serde_json::Value, position: Option<&Arc<str>>) {
+        self.shared.outlet.notify_with(&self.name, notice, |sequence| {
+            self.record(sequence, position);
+        });
+    }
+
+    /// Enters a delivery that reaches a position.
+    fn record(&self, sequence: u64, position: Option<&Arc<str>>) {
+        if let (Some(keeper), Some(position)) = (&self.shared.keeper, position) {
+            let place = Place {
+                position: Arc::clone(position),
+                definitions: self.connector.definitions(),
+            };
+            keeper.deliver(self.index, sequence, place);
+        }
     }
 
     fn blame(&self, error: &Error) {
@@ -198,14 +268,16 @@ impl Supervisor {
         let shared = &self.shared;
         shared.metrics.batch(&self.name, &batch);
         let committed = batch.newest_committed_ms;
+        let position = batch.position.clone();
         shared.outlet.send(&self.name, Payload::Batch(batch), |sequence| {
+            self.record(sequence, position.as_ref());
             shared.board.delivered(self.index, sequence, committed, now_ms());
         });
     }
 
     fn beat(&self, beat: &Beat) {
         self.shared.board.beat(self.index, beat, now_ms());
-        self.notify(notice::heartbeat(&self.name, beat));
+        self.notify_at(notice::heartbeat(&self.name, beat), Some(&beat.position));
         self.shared.announce();
     }
 
@@ -216,12 +288,16 @@ impl Supervisor {
         if let Some(error) = &gap.error {
             self.blame(error);
         }
-        self.notify(notice::gap(&self.name, gap));
+        // A place that was lost is not passed, so that the next start finds it lost as well.
+        let passes = !gap.reason.is_of_place() || self.continues_after_gap;
+        let reached = gap.to.as_ref().filter(|_| passes);
+        self.notify_at(notice::gap(&self.name, gap), reached);
     }
 
     /// What follows an error: a wait, after which the next attempt is due, or the end.
     async fn recover(&mut self, error: Error) -> Option<End> {
         let is_final = match error.retry() {
+            _ if self.is_lost => true,
             Retry::Automatic => false,
             Retry::Operator => !self.has_streamed,
             Retry::Never => true,
@@ -278,6 +354,25 @@ impl Supervisor {
         }
         shared.announce();
     }
+}
+
+/// Why a source is not read beyond a gap.
+fn lost(gap: &Gap) -> Error {
+    let what = match gap.reason {
+        GapReason::LogPurged => "the server has removed that part of its log",
+        GapReason::HistoryLost => "the server does not know it any more",
+        GapReason::SourceRewound => "the source was reset or restored to an earlier time",
+        GapReason::SourceReplaced => "another server answers there",
+        GapReason::Undecodable => "the log cannot be decoded there",
+    };
+    Error::new(
+        Code::PositionLost,
+        format!("Reading cannot go on where it stopped: {what}, and changes may be missing."),
+    )
+    .with_advice(
+        "Load the tables anew, then delete the checkpoint; or say with `from` where to go on after a gap.",
+    )
+    .with_detail("reason", gap.reason.as_str())
 }
 
 /// Fractions of a ms tell nobody anything here.

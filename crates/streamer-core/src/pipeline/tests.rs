@@ -303,6 +303,14 @@ impl Connector for Blocking {
         }
         .boxed()
     }
+    fn resume(&mut self, _: Saved) -> Result<()> {
+        Ok(())
+    }
+
+    fn position(&mut self) -> Option<Arc<str>> {
+        None
+    }
+
     fn disconnect(&mut self) -> BoxFuture<'_, ()> {
         async {}.boxed()
     }
@@ -419,7 +427,9 @@ async fn log_records_are_dropped_and_counted_when_nobody_takes_them() {
 #[tokio::test(start_paused = true)]
 async fn metrics_are_in_base_units() {
     let script = vec![Step::Connect, batch(100), beat(), lost(), Step::Connect];
-    let mut rig = Rig::new(vec![("a", script)]);
+    let mut rig = Rig::with(vec![("a", script)], |config| {
+        config.sources[0].continues_after_gap = true;
+    });
     rig.engine.start().await.unwrap();
     rig.notice("reconnect").await;
     let text = rig.engine.metrics();
@@ -459,7 +469,9 @@ async fn every_figure_is_documented_and_nothing_else_is() {
         Step::Connect,
     ];
     let script = std::iter::once(Step::Connect).chain(script).collect();
-    let mut rig = Rig::new(vec![("a", script)]);
+    let mut rig = Rig::with(vec![("a", script)], |config| {
+        config.sources[0].continues_after_gap = true;
+    });
     rig.engine.start().await.unwrap();
     rig.notice("reconnect").await;
     let text = rig.engine.metrics();

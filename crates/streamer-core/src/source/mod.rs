@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use futures_util::future::BoxFuture;
 
+use crate::checkpoint::{Definitions, Saved};
 use crate::config::Heartbeat;
 use crate::error::{Error, Result};
 use crate::event::Batch;
@@ -31,8 +32,40 @@ pub trait Connector: Send {
     /// The next item; waits until there is one. An error ends the connection. Cancel-safe.
     fn next(&mut self) -> BoxFuture<'_, Result<Item>>;
 
+    /// Begins where a checkpoint says, instead of where the configuration does; before the first `connect`.
+    ///
+    /// # Errors
+    /// `ERR_STREAMER_CHECKPOINT_INVALID` where the position is not one of this kind of source.
+    fn resume(&mut self, saved: Saved) -> Result<()>;
+
+    /// Where reading goes on: the position behind what was returned last. `None` before the first `connect`.
+    fn position(&mut self) -> Option<Arc<str>>;
+
+    /// What a checkpoint at the end of the item that was returned last has to keep beside its position. Cheap.
+    fn definitions(&self) -> Option<Arc<dyn Definitions>> {
+        None
+    }
+
+    /// A gap that the last `connect` found, and that [`next`](Self::next) is going to return first.
+    fn found_gap(&self) -> Option<Gap> {
+        None
+    }
+
     /// Closes the connection in an orderly way, where there is one. Idempotent.
     fn disconnect(&mut self) -> BoxFuture<'_, ()>;
+}
+
+impl Item {
+    /// The position that is reached once the application is done with it.
+    pub fn position(&self) -> Option<&Arc<str>> {
+        match self {
+            Self::Batch(batch) => batch.position.as_ref(),
+            Self::Schema(change) => Some(&change.position),
+            Self::Gap(gap) => gap.to.as_ref(),
+            Self::Beat(beat) => Some(&beat.position),
+            Self::Warning(_) => None,
+        }
+    }
 }
 
 /// What every connector is given.
@@ -105,6 +138,11 @@ pub enum GapReason {
 }
 
 impl GapReason {
+    /// Whether the place of reading was lost; else some of what follows it.
+    pub const fn is_of_place(self) -> bool {
+        !matches!(self, Self::Undecodable)
+    }
+
     /// The name that JavaScript sees.
     pub const fn as_str(self) -> &'static str {
         match self {

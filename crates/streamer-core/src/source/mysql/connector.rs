@@ -15,16 +15,19 @@ use super::link::Link;
 use super::pulse::{Pulse, now_ms};
 use super::reader::{Reader, Taken};
 use super::rows::BatchLimits;
+use super::schema::StoredCatalog;
 use super::session::{
-    DumpIdentity, Lost, Server, begin_dump, check, connect_any, earliest_offset, refused_place, verify_resume,
+    DumpIdentity, Lost, Server, begin_dump, check, connect_any, current_offset, earliest_offset,
+    refused_place, verify_resume,
 };
 use super::stream::EventStream;
 use super::tracker::Tracker;
+use crate::checkpoint::{Definitions, Saved};
 use crate::code::{Code, Retry};
 use crate::config::{Address, ConnectorConfig, From, MysqlConfig, SourceConfig, TlsMode};
 use crate::error::{Error, Result};
 use crate::offset::{Offset, Position};
-use crate::source::{Beat, Connector, Item, Settings};
+use crate::source::{Beat, Connector, Gap, Item, Settings};
 
 /// Reads one MySQL or MariaDB server.
 pub struct MysqlConnector {
@@ -38,6 +41,10 @@ pub struct MysqlConnector {
     running: Option<Running>,
     /// What ended the connection; handed out behind what was read before it.
     failure: Option<Error>,
+    /// Where a checkpoint says to begin, with the definitions that hold there; taken by the first connection.
+    resume: Option<(Position, Option<Vec<u8>>)>,
+    /// Definitions at the end of the item that was returned last.
+    definitions: Option<Arc<StoredCatalog>>,
 }
 
 /// A connection that runs.
@@ -63,6 +70,8 @@ impl MysqlConnector {
             reader: None,
             running: None,
             failure: None,
+            resume: None,
+            definitions: None,
         }
     }
 
@@ -125,11 +134,16 @@ impl MysqlConnector {
                 .load(link, server, self.config.database.as_deref())
                 .await?;
             tracker.require_tables()?;
-            let position = match &self.source.from {
-                From::Now => plain(now.clone()),
-                From::Earliest => plain(earliest_offset(link, server).await?),
-                From::Position(position) => position.clone(),
+            let (position, kept) = match (&self.resume, &self.source.from) {
+                (Some((position, kept)), _) => (position.clone(), kept.as_deref()),
+                (None, From::Now) => (plain(now.clone()), None),
+                (None, From::Earliest) => (plain(earliest_offset(link, server).await?), None),
+                (None, From::Position(position)) => (position.clone(), None),
             };
+            // Where prepared transactions are read again, statements between them may have been applied to what was kept.
+            let kept = kept
+                .filter(|_| position.delivered.is_none())
+                .and_then(|bytes| StoredCatalog::read(bytes, server.folds_names()));
             let limits = BatchLimits {
                 changes: self.settings.batch_size,
                 bytes: self.settings.batch_bytes,
@@ -137,24 +151,33 @@ impl MysqlConnector {
             let flavor = server.flavor;
             let mut reader = Reader::new(flavor, tables, self.config.dates, limits, &position, tracker);
             if position.start != now {
-                self.check_place(link, server, &mut reader).await?;
-                self.rebuild_definitions(link, server, &mut reader).await?;
+                let is_lost = self.check_place(link, server, &mut reader).await?;
+                match kept {
+                    Some(catalog) if !is_lost => reader.tracker.restore(catalog),
+                    _ => self.rebuild_definitions(link, server, &mut reader).await?,
+                }
+            }
+            if reader.behind.is_empty() {
+                let (revision, certain) = (reader.tracker.revision(), reader.tracker.certain());
+                self.definitions = Some(Arc::new(StoredCatalog::new(revision, certain)));
             }
             self.reader = Some(reader);
         } else if let Some(mut reader) = self.reader.take() {
             let checked = self.check_place(link, server, &mut reader).await;
             self.reader = Some(reader);
-            checked?;
+            let _ = checked?;
         }
         Ok(())
     }
 
-    /// Where the log no longer holds the reader's place, a gap is reported and reading goes on at the next one.
-    async fn check_place(&self, link: &mut Link, server: &Server, reader: &mut Reader) -> Result<()> {
-        if let Some(lost) = verify_resume(link, server, reader.track.start()).await? {
-            self.skip_lost(link, server, reader, lost).await?;
-        }
-        Ok(())
+    /// Where the log no longer holds the reader's place, a gap is reported and reading goes on at the next one. Returns
+    /// whether that was so.
+    async fn check_place(&self, link: &mut Link, server: &Server, reader: &mut Reader) -> Result<bool> {
+        let Some(lost) = verify_resume(link, server, reader.track.start()).await? else {
+            return Ok(false);
+        };
+        self.skip_lost(link, server, reader, lost).await?;
+        Ok(true)
     }
 
     async fn skip_lost(
@@ -164,7 +187,12 @@ impl MysqlConnector {
         reader: &mut Reader,
         lost: Lost,
     ) -> Result<()> {
-        reader.jump(lost.reason, lost.instead);
+        // `now` was asked for by name: what lies between is not wanted.
+        let instead = match self.source.from {
+            From::Now if self.source.continues_after_gap => current_offset(link, server).await?,
+            _ => lost.instead,
+        };
+        reader.jump(lost.reason, instead);
         self.rebuild_definitions(link, server, reader).await
     }
 
@@ -261,6 +289,19 @@ impl MysqlConnector {
         self.running = None;
         if let Some(reader) = &mut self.reader {
             reader.connection_ended();
+        }
+    }
+
+    /// Keeps the definitions that hold at the end of an item: those of the reader, where it is not ahead of it.
+    fn keep_definitions(&mut self, item: &Item) {
+        let (Some(reader), Some(position)) = (&mut self.reader, item.position()) else {
+            return;
+        };
+        let revision = reader.tracker.revision();
+        let is_kept = matches!(&self.definitions, Some(kept) if kept.version() == revision);
+        let base = position.split_once('+').map_or(&**position, |(base, _)| base);
+        if !is_kept && base == &*reader.track.text() {
+            self.definitions = Some(Arc::new(StoredCatalog::new(revision, reader.tracker.certain())));
         }
     }
 
@@ -407,7 +448,34 @@ impl Connector for MysqlConnector {
     }
 
     fn next(&mut self) -> BoxFuture<'_, Result<Item>> {
-        self.next_item().boxed()
+        async {
+            let item = self.next_item().await?;
+            self.keep_definitions(&item);
+            Ok(item)
+        }
+        .boxed()
+    }
+
+    fn resume(&mut self, saved: Saved) -> Result<()> {
+        let position = Position::parse(&saved.position)?;
+        self.resume = Some((position, saved.definitions));
+        Ok(())
+    }
+
+    fn position(&mut self) -> Option<Arc<str>> {
+        self.reader.as_mut().map(|reader| reader.track.text())
+    }
+
+    fn found_gap(&self) -> Option<Gap> {
+        match self.reader.as_ref()?.behind.front()? {
+            Item::Gap(gap) => Some(gap.clone()),
+            _ => None,
+        }
+    }
+
+    fn definitions(&self) -> Option<Arc<dyn Definitions>> {
+        let kept = self.definitions.clone()?;
+        Some(kept)
     }
 
     fn disconnect(&mut self) -> BoxFuture<'_, ()> {

@@ -47,6 +47,8 @@ pub struct Tracker {
     distrusted: HashSet<TableName>,
     /// Tables that were asked for in vain since their last DDL statement.
     in_vain: HashSet<TableName>,
+    /// Grows whenever a definition may have changed.
+    revision: u64,
 }
 
 /// What the meaning of a statement depends on beside its session.
@@ -133,7 +135,31 @@ impl Tracker {
             anchors: HashMap::new(),
             distrusted: HashSet::new(),
             in_vain: HashSet::new(),
+            revision: 0,
         }
+    }
+
+    /// Grows whenever a definition may have changed.
+    pub fn revision(&self) -> u64 {
+        self.revision
+    }
+
+    /// The definitions that are certain; of the others, only that they are not.
+    pub fn certain(&self) -> Catalog {
+        let mut catalog = self.catalog.clone();
+        for table in &self.distrusted {
+            catalog.insert_unknown(table);
+        }
+        catalog
+    }
+
+    /// Takes definitions that were kept beside the position at which reading begins.
+    pub fn restore(&mut self, catalog: Catalog) {
+        self.catalog = catalog;
+        self.anchors.clear();
+        self.distrusted.clear();
+        self.in_vain.clear();
+        self.revision += 1;
     }
 
     /// The definition of a table, where it is certain.
@@ -157,6 +183,7 @@ impl Tracker {
     /// Applies a DDL statement that the reader passes.
     pub fn apply(&mut self, logged: &LoggedStatement) -> Vec<Happened> {
         let happened = self.dialect.apply(&mut self.catalog, logged);
+        self.revision += 1;
         for table in happened.iter().flat_map(tables_of) {
             self.in_vain.remove(table);
             self.distrusted.remove(table);
@@ -196,10 +223,7 @@ impl Tracker {
         let read = read_all(link, server, &tables, &mut catalog).await;
         link.query("COMMIT").await?;
         read?;
-        self.catalog = catalog;
-        self.anchors.clear();
-        self.distrusted.clear();
-        self.in_vain.clear();
+        self.restore(catalog);
         Ok(now)
     }
 
@@ -342,6 +366,7 @@ impl Tracker {
             self.dialect.apply(&mut end, statement);
         }
         self.catalog = begin;
+        self.revision += 1;
         for (table, affected) in affected {
             let now = get(present, &table).cloned();
             if !same(get(&end, &table), now.as_ref()) {

@@ -116,6 +116,6 @@ mod tests {
                 one_phase: true
             }
         );
-        assert_eq!(xid_text(1, b"ab", b""), "x'6162',x'',1".into());
+        assert_eq!(&*xid_text(1, b"ab", b""), "x'6162',x'',1");
     }
 }

@@ -3,9 +3,11 @@
 use std::fmt;
 use std::sync::Arc;
 
+use serde::{Deserialize, Serialize};
+
 /// A table's full name. Names compare as the server compares them: the tracker folds their case where
 /// `lower_case_table_names` says so, before it makes one of these.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct TableName {
     /// Database (schema).
     pub database: Arc<str>,
@@ -30,7 +32,7 @@ impl fmt::Display for TableName {
 }
 
 /// One version of a table.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TableDefinition {
     /// Its name.
     pub name: TableName,
@@ -46,7 +48,7 @@ pub struct TableDefinition {
 pub type CharsetName = Arc<str>;
 
 /// A column of a [`TableDefinition`].
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ColumnDefinition {
     /// Its name.
     pub name: Arc<str>,
@@ -63,7 +65,7 @@ pub struct ColumnDefinition {
 }
 
 /// What the declared type says beyond the kind: what verification and the tracking of ALTER need.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub enum Storage {
     /// The kind says all, or more is not known.
     #[default]
@@ -108,7 +110,7 @@ impl ColumnDefinition {
 }
 
 /// How the server keeps a generated column.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Generated {
     /// Computed when read.
     Virtual,
@@ -117,7 +119,7 @@ pub enum Generated {
 }
 
 /// What a column holds: the declared type as far as decoding needs it.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum ColumnKind {
     /// TINYINT, SMALLINT, MEDIUMINT, INT, BIGINT (1, 2, 3, 4 or 8 bytes); BOOL is TINYINT, SERIAL is BIGINT UNSIGNED.
     Integer {

@@ -5,6 +5,7 @@ mod charset;
 pub mod ddl;
 mod definition;
 mod information_schema;
+mod stored;
 #[cfg(test)]
 mod tests;
 mod verify;
@@ -16,4 +17,5 @@ pub use definition::{
 pub use information_schema::{
     Reading, Unreadable, Wanted, columns_query, databases_query, read_columns, read_databases,
 };
+pub use stored::StoredCatalog;
 pub use verify::{Aspect, LoggedColumns, Mismatch, agrees};

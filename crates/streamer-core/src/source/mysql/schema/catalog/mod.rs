@@ -122,6 +122,16 @@ impl Catalog {
         self.version
     }
 
+    /// Whether names compare without regard to case.
+    pub fn folds_case(&self) -> bool {
+        self.fold_case
+    }
+
+    /// All databases with their default character sets, in no order.
+    pub fn databases(&self) -> impl Iterator<Item = (&Arc<str>, &CharsetName)> {
+        self.databases.iter()
+    }
+
     /// All tables with what is known of them, in no order.
     pub fn tables(&self) -> impl Iterator<Item = (&TableName, &Knowledge)> {
         self.tables.iter().map(|(name, entry)| (name, &entry.knowledge))
