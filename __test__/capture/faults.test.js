@@ -107,7 +107,7 @@ for (const kind of ['mysql', 'mariadb']) {
 
   test(`a log that is reset while it is followed is one gap, and the new log is read (${kind})`, async () => {
     const { database, run, end } = await fresh()
-    const seen = await collect({ source: database.url, reconnect: QUICK })
+    const seen = await collect({ source: { url: database.url, from: 'earliest' }, reconnect: QUICK })
     await run("INSERT INTO t VALUES (1, 'old log')")
     await seen.until(() => seen.changes.length === 1, 'the first row')
     await run(kind === 'mysql' ? 'RESET BINARY LOGS AND GTIDS' : 'RESET MASTER')
@@ -117,6 +117,29 @@ for (const kind of ['mysql', 'mariadb']) {
       seen.gaps.map(({ reason, tables }) => [reason, tables]),
       [['source-rewound', '*']]
     )
+    await end(seen)
+  })
+
+  test(`a log that is reset while it is followed ends a source that was not told where to go on (${kind})`, async () => {
+    const { database, run, end } = await fresh()
+    const seen = await collect({ source: database.url, reconnect: QUICK })
+    await run("INSERT INTO t VALUES (1, 'old log')")
+    await seen.until(() => seen.changes.length === 1, 'the first row')
+    await run(kind === 'mysql' ? 'RESET BINARY LOGS AND GTIDS' : 'RESET MASTER')
+    await run("INSERT INTO t VALUES (2, 'new log')")
+    await assert.rejects(
+      seen.until(() => false, 'an error'),
+      /ERR_STREAMER_POSITION_LOST/
+    )
+    assert.deepEqual(
+      seen.gaps.map(({ reason }) => reason),
+      ['source-rewound']
+    )
+    assert.deepEqual(
+      seen.errors.map(({ code, retry, details }) => [code, retry, details.reason]),
+      [['ERR_STREAMER_POSITION_LOST', 'operator', 'source-rewound']]
+    )
+    assert.equal(seen.streamer.health().sources.default.state, 'failed')
     await end(seen)
   })
 

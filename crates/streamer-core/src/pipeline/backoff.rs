@@ -93,6 +93,8 @@ mod tests {
         assert_eq!(bounds, [50, 100, 200, 400, 800, 1000, 1000, 1000]);
         tokio::time::advance(Duration::from_secs(80)).await;
         assert_eq!(backoff.bound(), Duration::from_secs(10));
+        backoff.next();
+        backoff.next();
         tokio::time::advance(Duration::from_secs(3600)).await;
         assert_eq!(backoff.bound(), Duration::from_secs(30));
         for _ in 0..100 {

@@ -1,0 +1,39 @@
+'use strict'
+
+// A process that consumes, to be killed: `node consume.js <json>`, where the text is `{ config, options, file }`. Every change that its
+// handler was given is a line of the file before the handler's promise resolves. Says `ready` when it streams, and names what ends it.
+
+const fs = require('node:fs')
+const { Streamer } = require('../..')
+
+const { config, options, file } = JSON.parse(process.argv[2])
+const streamer = new Streamer(config)
+const log = fs.openSync(file, 'a')
+
+streamer.on('gap', gap => console.log(`gap ${gap.reason}`))
+streamer.on('error', error => {
+  console.log(`error ${error.code} ${error.message}`)
+  process.exitCode = 1
+})
+streamer.consume(batch => {
+  // One write: a line is there whole, or it is not.
+  fs.writeSync(
+    log,
+    batch
+      .map(
+        ({ id, op, table, key, after }) =>
+          JSON.stringify({ id, op, table, key, after, pid: process.pid }) + '\n'
+      )
+      .join('')
+  )
+}, options)
+streamer.start().then(
+  () => console.log('ready'),
+  () => {}
+)
+process.on('SIGTERM', () => {
+  streamer.stop().then(
+    () => console.log('stopped'),
+    error => console.log(`error ${error.code}`)
+  )
+})
