@@ -18,7 +18,7 @@ use super::rows::BatchLimits;
 use super::schema::StoredCatalog;
 use super::session::{
     DumpIdentity, Lost, Server, begin_dump, check, connect_any, current_offset, earliest_offset,
-    refused_place, verify_resume,
+    is_registered, refused_place, verify_resume,
 };
 use super::stream::EventStream;
 use super::tracker::Tracker;
@@ -29,6 +29,9 @@ use crate::error::{Error, Result};
 use crate::offset::{Offset, Position};
 use crate::source::{Beat, Connector, Gap, Item, Settings};
 
+/// The second time is no accident.
+const MAX_KICKS: u32 = 2;
+
 /// Reads one MySQL or MariaDB server.
 pub struct MysqlConnector {
     source: SourceConfig,
@@ -37,6 +40,8 @@ pub struct MysqlConnector {
     /// The address that answered last.
     address: usize,
     identity: Option<DumpIdentity>,
+    /// Times in a row that another reader was found with our replica id after the dump had ended.
+    kicks: u32,
     reader: Option<Reader>,
     running: Option<Running>,
     /// What ended the connection; handed out behind what was read before it.
@@ -67,6 +72,7 @@ impl MysqlConnector {
             settings,
             address: 0,
             identity: None,
+            kicks: 0,
             reader: None,
             running: None,
             failure: None,
@@ -80,8 +86,9 @@ impl MysqlConnector {
         let (mut link, address) = connect_any(&self.config, self.address).await?;
         self.address = address;
         let server = Server::read(&mut link).await?;
-        let identity = match self.identity.take() {
+        let identity = match self.kept_identity(&mut link, &server).await {
             Some(identity) => identity,
+            None if self.kicks >= MAX_KICKS => DumpIdentity::choose(&mut link, &server, None).await?,
             None => DumpIdentity::choose(&mut link, &server, self.config.server_id).await?,
         };
         check(&mut link, &server, &identity).await?;
@@ -98,6 +105,26 @@ impl MysqlConnector {
             idle: None,
         });
         Ok(())
+    }
+
+    /// The identity of the last connection, unless another reader uses it too: a server ends the dump of the one when the
+    /// other one connects, and they would do so for ever.
+    async fn kept_identity(&mut self, link: &mut Link, server: &Server) -> Option<DumpIdentity> {
+        let identity = self.identity.take()?;
+        if !is_registered(link, server, identity.server_id).await {
+            self.kicks = 0;
+            return Some(identity);
+        }
+        self.kicks += 1;
+        if self.kicks < MAX_KICKS {
+            return Some(identity);
+        }
+        tracing::warn!(
+            code = Code::ServerIdTaken.as_str(),
+            serverId = identity.server_id,
+            "Another reader uses the same replica id, and each ends the dump of the other: this one takes a random id."
+        );
+        None
     }
 
     /// Says in the log what an operator should know of this connection.
@@ -266,23 +293,17 @@ impl MysqlConnector {
         }
     }
 
-    /// Another reader with our replica id ended the dump, and would again: a random id is chosen anew, a configured one
-    /// is for its operator to change.
-    fn explain(&mut self, failure: Error) -> Error {
+    /// Another reader with our replica id ended the dump.
+    fn explain(failure: Error) -> Error {
         if failure.code() != Code::PositionLost || !failure.message().contains("server_uuid/server_id") {
             return failure;
         }
-        self.identity = None;
-        let error = Error::new(
+        Error::new(
             Code::ServerIdTaken,
             "The server ended the dump, because another reader connected with the same replica id.",
-        );
-        match self.config.server_id {
-            Some(id) => error
-                .with_advice("Give each reader a `serverId` of its own, or leave it out.")
-                .with_detail("serverId", id),
-            None => error.with_retry(Retry::Automatic),
-        }
+        )
+        .with_advice("Give each reader a `serverId` of its own, or leave it out.")
+        .with_retry(Retry::Automatic)
     }
 
     fn end_connection(&mut self) {
@@ -328,7 +349,7 @@ impl MysqlConnector {
             }
             if let Some(failure) = self.failure.take() {
                 self.running = None;
-                return Err(self.explain(failure));
+                return Err(Self::explain(failure));
             }
             let running = self.running.as_mut().ok_or_else(not_connected)?;
             match step(reader, running, &self.config, self.address).await {

@@ -71,6 +71,11 @@ impl DumpIdentity {
     }
 }
 
+/// Whether a replica with an id is registered, as far as the account may see it.
+pub async fn is_registered(link: &mut Link, server: &Server, id: u32) -> bool {
+    replica_ids(link, server).await.contains(&id)
+}
+
 /// Ids of the registered replicas, as far as the account may see them.
 async fn replica_ids(link: &mut Link, server: &Server) -> Vec<u32> {
     let statement = match server.flavor {

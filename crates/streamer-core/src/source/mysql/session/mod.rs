@@ -6,7 +6,7 @@ mod preflight;
 mod resume;
 mod server;
 
-pub use dump::{DumpIdentity, begin_dump};
+pub use dump::{DumpIdentity, begin_dump, is_registered};
 pub use place::{current_offset, earliest_offset, logged_offset};
 pub use preflight::check;
 pub use resume::{Lost, refused_place, verify_resume};
