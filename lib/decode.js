@@ -28,6 +28,7 @@ const { Cells, Shape } = require('./shape')
  * @property {{ id: string, index: number, last: boolean }} transaction
  * @property {string} position
  * @property {string} [renamedTo]
+ * @property {true} [synthetic]
  */
 
 const RECORD_TRANSACTION = 1
@@ -36,6 +37,9 @@ const RECORD_COMMIT = 3
 const RECORD_TABLE = 4
 
 const OPERATIONS = ['insert', 'update', 'delete', 'read', 'replace', 'truncate', 'drop', 'rename']
+
+/** Rows of a table changed, and the log does not hold which: a truncate as far as a reader can tell. */
+const DERIVED = 8
 
 /** After how many changes the clock is looked at. */
 const CLOCK_EVERY = 16
@@ -154,26 +158,23 @@ class BatchReader {
     const before = this.#before === null ? null : this.#before.read(cells)
     const after = this.#after === null ? null : this.#after.read(cells)
     this.#rows--
-    return this.#change(
-      this.#op,
-      shape.database,
-      shape.table,
-      shape.keyOf(before, after),
-      before,
-      after,
-      changed
-    )
+    const key = shape.keyOf(before, after)
+    const change = this.#change(this.#op, shape.database, shape.table, key, before, after, changed)
+    if (shape.isSynthetic) change.synthetic = true
+    return change
   }
 
   /** @returns {Change} */
   #readTable() {
     const cells = this.#cells
-    const op = OPERATIONS[cells.numbers[cells.at++]]
+    const operation = cells.numbers[cells.at++]
+    const op = operation === DERIVED ? 'truncate' : OPERATIONS[operation]
     const database = cells.takeText()
     const table = cells.takeText()
     const renamedTo = cells.takeText()
     const change = this.#change(op, database, table, null, null, null, null)
     if (renamedTo !== '') change.renamedTo = renamedTo
+    if (operation === DERIVED) change.synthetic = true
     return change
   }
 

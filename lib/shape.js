@@ -14,7 +14,7 @@ const { parseDifference, parseJson, parseSpecialJson } = require('./json')
 /** @typedef {'number' | 'integer' | 'text' | 'bytes' | 'date' | 'json' | 'set'} Encoding */
 /**
  * As the engine describes it; see `crates/streamer-core/src/event/layout.rs`.
- * @typedef {{ id: number, database: string, table: string, columns: { name: string, encoding: Encoding }[], key: number[], present: number[] }} ShapeDescription
+ * @typedef {{ id: number, database: string, table: string, columns: { name: string, encoding: Encoding }[], key: number[], present: number[], synthetic?: true }} ShapeDescription
  */
 /** @typedef {Record<string, unknown>} Row */
 
@@ -121,6 +121,7 @@ class Shape {
   constructor(description, integers) {
     const { id, database, table, columns, key, present } = description
     this.id = id
+    this.isSynthetic = description.synthetic === true
     this.database = database
     this.table = table
     this.columnNames = columns.map(column => column.name)

@@ -44,6 +44,7 @@ fn shape(id: u32, table: &str, columns: &[(&str, Encoding)], key: &[u32], presen
         id,
         layout: Arc::new(layout),
         present: present.to_vec(),
+        synthetic: false,
     })
 }
 

@@ -39,6 +39,8 @@ pub enum Operation {
     Drop = 6,
     /// The table has another name.
     Rename = 7,
+    /// Rows of a table changed, and the log does not hold which.
+    Derived = 8,
 }
 
 /// The transaction that the next changes belong to.

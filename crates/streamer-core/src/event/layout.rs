@@ -59,4 +59,7 @@ pub struct Shape {
     pub layout: Arc<TableLayout>,
     /// Indices into `layout.columns` of the columns that are present, ascending.
     pub present: Vec<u32>,
+    /// Its rows are derived: the log does not hold them.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub synthetic: bool,
 }

@@ -11,6 +11,7 @@ use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 
 use super::binlog::EventType;
+use super::cascades::Cascades;
 use super::link::Link;
 use super::pulse::{Pulse, now_ms};
 use super::reader::{Reader, Taken};
@@ -95,6 +96,10 @@ impl MysqlConnector {
         self.tell(&server);
         self.identity = Some(identity.clone());
         self.find_place(&mut link, &server).await?;
+        let cascades = Cascades::read(&mut link, &server).await?;
+        if let Some(reader) = &mut self.reader {
+            reader.set_cascades(cascades);
+        }
         let stream = self.begin_stream(&mut link, &server, &identity).await?;
         let interval = self.settings.heartbeat.interval;
         let pulse = Pulse::start(link, server, self.config.clone(), self.address, interval).await?;
@@ -400,6 +405,11 @@ async fn step(
             .rebuild(&mut link, &server, config, address, &from)
             .await?;
         reader.handle(event, &running.stream)?;
+    }
+    if reader.wants_cascades && reader.is_between() {
+        let (mut link, _) = connect_any(config, address).await?;
+        let server = Server::read(&mut link).await?;
+        reader.set_cascades(Cascades::read(&mut link, &server).await?);
     }
     if beats && reader.is_between() && reader.writer.changes() == 0 {
         running.check_log(reader)?;

@@ -16,7 +16,7 @@ const MANY: usize = 4096;
 #[derive(Debug)]
 pub enum Mapped {
     /// Not among the tables that are delivered.
-    Excluded,
+    Excluded(TableName),
     /// Delivered.
     Planned {
         /// How its rows are decoded.

@@ -1,7 +1,8 @@
 //! MySQL and MariaDB: the server's binary log as changes.
 
 pub mod binlog;
-pub mod cell;
+pub mod cascades;
+mod cell;
 pub mod charset;
 mod connector;
 mod described;

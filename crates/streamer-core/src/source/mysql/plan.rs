@@ -148,6 +148,71 @@ impl Plan {
         self.json_columns
     }
 
+    /// The image that makes of a parent's row the key of a child's: `columns` are pairs of the parent's column and the child's.
+    /// `None` where the child's key is not made of them.
+    pub fn derive(
+        &self,
+        image: &Image,
+        child: &TableDefinition,
+        columns: &[(String, String)],
+        numbers: &mut ShapeNumbers,
+    ) -> Option<Image> {
+        let mut derived = Vec::with_capacity(image.columns.len());
+        let mut seen: Vec<Column> = Vec::new();
+        for column in &image.columns {
+            let own = column
+                .seen
+                .and_then(|index| self.layout.columns.get(index as usize));
+            let pair = own.and_then(|own| columns.iter().find(|(parent, _)| *parent == own.name));
+            let mut column = column.clone();
+            column.seen = None;
+            if let (Some(own), Some((_, name))) = (own, pair) {
+                column.seen = Some(seen.len() as u32);
+                seen.push(Column {
+                    name: name.clone(),
+                    encoding: own.encoding,
+                });
+            }
+            derived.push(column);
+        }
+        let key: Option<Vec<u32>> = child
+            .key
+            .iter()
+            .map(|&index| {
+                let name = &child.columns.get(index as usize)?.name;
+                let place = seen.iter().position(|column| *column.name == **name)?;
+                u32::try_from(place).ok()
+            })
+            .collect();
+        let key = key.filter(|key| !key.is_empty())?;
+        let present = (0..seen.len() as u32).collect();
+        Some(Image {
+            shape: Arc::new(Shape {
+                id: numbers.next(),
+                layout: Arc::new(TableLayout {
+                    database: child.name.database.to_string(),
+                    table: child.name.table.to_string(),
+                    columns: seen,
+                    key,
+                }),
+                present,
+                synthetic: true,
+            }),
+            slots: Vec::new(),
+            columns: derived,
+            key: None,
+        })
+    }
+
+    /// Indices, among the columns that users see, of these columns.
+    pub fn places(&self, names: &[&str]) -> Vec<usize> {
+        let columns = self.layout.columns.iter().enumerate();
+        columns
+            .filter(|(_, column)| names.contains(&column.name.as_str()))
+            .map(|(index, _)| index)
+            .collect()
+    }
+
     /// The image that holds the columns whose bits are set.
     fn image(&self, present: &[u8], numbers: &mut ShapeNumbers) -> Image {
         let mut columns = Vec::new();
@@ -182,6 +247,7 @@ impl Plan {
                 id: numbers.next(),
                 layout: self.layout.clone(),
                 present: columns.iter().filter_map(|column| column.seen).collect(),
+                synthetic: false,
             }),
             columns,
             slots,

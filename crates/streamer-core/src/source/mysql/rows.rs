@@ -31,6 +31,12 @@ pub struct RowsJob {
     pub second: Option<Arc<Image>>,
     /// The next byte.
     pub at: usize,
+    /// What each deleted row takes along.
+    pub followers: Vec<Arc<Image>>,
+    /// Columns whose change concerns other tables.
+    pub watched: Vec<usize>,
+    /// Such a column has changed.
+    pub touches_children: bool,
 }
 
 /// How far a batch may grow.
@@ -94,7 +100,11 @@ impl RowsJob {
             let row = bytes.get(self.at..).unwrap_or_default();
             let taken = match self.kind {
                 RowsKind::Insert => self.single(row, Operation::Insert, skip, writer, scratch)?,
-                RowsKind::Delete => self.single(row, Operation::Delete, skip, writer, scratch)?,
+                RowsKind::Delete => {
+                    let taken = self.single(row, Operation::Delete, skip, writer, scratch)?;
+                    self.follow(row, skip, writer)?;
+                    taken
+                }
                 RowsKind::Update | RowsKind::PartialUpdate => self.update(row, skip, writer, scratch)?,
             };
             if taken == 0 {
@@ -144,6 +154,24 @@ impl RowsJob {
         }
     }
 
+    /// The rows of other tables that go with a deleted one.
+    fn follow(&self, row: &[u8], skip: &mut u32, writer: &mut BatchWriter) -> Result<()> {
+        for image in &self.followers {
+            if *skip > 0 {
+                *skip -= 1;
+                writer.skip_change();
+                continue;
+            }
+            let mark = writer.begin_row(Operation::Delete, Some(image.shape.id), None, 0);
+            if let Err(error) = write_cells(image, row, writer) {
+                writer.rewind(mark);
+                return Err(self.in_table(error));
+            }
+            writer.end_row();
+        }
+        Ok(())
+    }
+
     fn in_table(&self, error: Error) -> Error {
         Error::new(
             error.code(),
@@ -157,7 +185,7 @@ impl RowsJob {
     }
 
     fn update(
-        &self,
+        &mut self,
         row: &[u8],
         skip: &mut u32,
         writer: &mut BatchWriter,
@@ -178,6 +206,12 @@ impl RowsJob {
             before_cells: &scratch.first,
             after_cells: &scratch.second,
         };
+        let touches_children = !self.watched.is_empty() && {
+            let changed: Vec<bool> = images.changed(self.plan.seen_columns()).collect();
+            self.watched
+                .iter()
+                .any(|&place| changed.get(place).is_some_and(|changed| *changed))
+        };
         if images.key_changed() {
             self.split(&images, skip, writer)?;
         } else if *skip > 0 {
@@ -186,6 +220,7 @@ impl RowsJob {
         } else {
             self.write_update(&images, writer)?;
         }
+        self.touches_children |= touches_children;
         Ok(first_bytes + second_bytes)
     }
 

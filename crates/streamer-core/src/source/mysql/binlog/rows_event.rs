@@ -15,6 +15,8 @@ use crate::error::{Error, Result};
 
 /// Table id of an event that only ends a statement.
 const NO_TABLE: u64 = 0x00ff_ffff;
+/// `NO_FOREIGN_KEY_CHECKS_F`.
+const NO_FOREIGN_KEY_CHECKS: u16 = 2;
 /// Most that a compressed event may grow to: what `max_allowed_packet` allows for a plain one.
 const MAX_UNCOMPRESSED: usize = 1 << 30;
 
@@ -48,6 +50,8 @@ pub struct RowsEvent {
     pub rows_at: usize,
     /// Whether MariaDB compressed the rows.
     pub compressed: bool,
+    /// Whether foreign keys were not looked at (`foreign_key_checks=0`).
+    pub ignores_foreign_keys: bool,
 }
 
 impl RowsEvent {
@@ -59,7 +63,7 @@ impl RowsEvent {
         let (kind, second_version, compressed) = classify(event_type).ok_or_else(truncated)?;
         let mut wire = Wire(body);
         let table_id = format.table_id(&mut wire, event_type)?;
-        wire.skip(2)?; // flags
+        let flags = wire.u16()?;
         if second_version {
             let extra = usize::from(wire.u16()?);
             wire.skip(extra.checked_sub(2).ok_or_else(truncated)?)?;
@@ -73,6 +77,7 @@ impl RowsEvent {
         };
         Ok(Self {
             table_id: (table_id != NO_TABLE).then_some(table_id),
+            ignores_foreign_keys: flags & NO_FOREIGN_KEY_CHECKS != 0,
             kind,
             columns,
             first_present,

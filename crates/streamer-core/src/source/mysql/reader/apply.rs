@@ -37,6 +37,8 @@ impl Reader {
         let Some(decoding) = self.decoding(table_id, &header)? else {
             return Ok(());
         };
+        let followers = self.followers(&decoding.plan, &decoding.first, &header);
+        let watched = self.watched(&decoding.plan, &header);
         let rows = body.get(header.rows_at..).unwrap_or_default();
         let own = header.compressed.then(|| uncompress(rows)).transpose()?;
         if let Some((_, held)) = self.open.as_mut().and_then(|open| open.xa.as_mut()) {
@@ -54,6 +56,9 @@ impl Reader {
             first: decoding.first,
             second: decoding.second,
             at,
+            followers,
+            watched,
+            touches_children: false,
         };
         self.job = Some((job, bytes, Then::GoOn));
         self.write_rows(stream)
@@ -67,7 +72,11 @@ impl Reader {
             )
         })?;
         let (plan, images) = match mapped {
-            Mapped::Excluded => return Ok(None),
+            Mapped::Excluded(table) => {
+                let table = table.clone();
+                self.excluded_rows(&table, header);
+                return Ok(None);
+            }
             Mapped::Unknown(table) => {
                 let table = table.clone();
                 self.gap_of(
@@ -127,6 +136,7 @@ impl Reader {
                     self.job = Some((job, bytes, then));
                     return Ok(());
                 }
+                Ok(Progress::Done) if job.touches_children => self.cascade(job.plan.name(), true),
                 Ok(Progress::Done) => {}
                 Err(error) if error.code() == Code::LogUndecodable => {
                     let table = job.plan.name().clone();
@@ -158,6 +168,9 @@ impl Reader {
                     first: rows.first,
                     second: rows.second,
                     at: 0,
+                    followers: Vec::new(),
+                    watched: Vec::new(),
+                    touches_children: false,
                 };
                 self.job = Some((job, JobBytes::Own(bytes), Then::Commit(held)));
                 Ok(())

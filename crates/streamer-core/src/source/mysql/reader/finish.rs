@@ -1,5 +1,6 @@
 //! Where transactions begin and end, and what becomes a gap.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use super::super::binlog::{EventType, MariadbBegin, MysqlBegin, Wire};
@@ -79,6 +80,7 @@ impl Reader {
             is_begun: false,
             xa: None,
             touched: Vec::new(),
+            cascaded: BTreeSet::new(),
         });
     }
 
@@ -121,6 +123,7 @@ impl Reader {
 
     /// The open transaction is committed.
     pub(super) fn commit(&mut self) -> Result<()> {
+        self.write_cascades();
         let Some(open) = self.open.take() else {
             return Ok(());
         };

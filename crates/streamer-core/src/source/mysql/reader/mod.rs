@@ -12,16 +12,18 @@
 //! - What cannot be decoded becomes a gap that names the table, never a guess and never silence.
 
 mod apply;
+mod cascade;
 mod finish;
 mod statement;
 mod table;
 
 pub use statement::statement_text;
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::sync::Arc;
 
 use super::binlog::{EventType, Wire};
+use super::cascades::{Cascades, Followers};
 use super::held::Held;
 use super::link::Flavor;
 use super::maps::TableMaps;
@@ -33,7 +35,7 @@ use super::track::{FilePlace, Track, TransactionId};
 use super::tracker::Tracker;
 use crate::config::{Dates, TableFilter};
 use crate::error::Result;
-use crate::event::BatchWriter;
+use crate::event::{BatchWriter, ShapeId};
 use crate::offset::{Position, Within};
 use crate::source::Item;
 
@@ -54,6 +56,8 @@ struct Open {
     xa: Option<(Arc<str>, Held)>,
     /// Tables whose rows were written, for the gap that a ROLLBACK in the log makes.
     touched: Vec<TableName>,
+    /// Tables in which foreign keys changed rows that the log does not hold.
+    cascaded: BTreeSet<TableName>,
 }
 
 /// How much of a transaction is delivered.
@@ -105,6 +109,11 @@ pub struct Reader {
     job: Option<(RowsJob, JobBytes, Then)>,
     maps: TableMaps,
     pub(super) tracker: Tracker,
+    pub(super) cascades: Cascades,
+    /// A statement may have changed the foreign keys.
+    pub(super) wants_cascades: bool,
+    /// What deleted rows take along, by the shape of their image.
+    followers: HashMap<ShapeId, Followers>,
     held: HashMap<Arc<str>, Held>,
     numbers: ShapeNumbers,
     scratch: Scratch,
@@ -139,6 +148,9 @@ impl Reader {
             job: None,
             maps: TableMaps::default(),
             tracker,
+            cascades: Cascades::default(),
+            wants_cascades: true,
+            followers: HashMap::new(),
             held: HashMap::new(),
             numbers: ShapeNumbers::default(),
             scratch: Scratch::default(),

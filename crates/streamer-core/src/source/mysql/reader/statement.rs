@@ -97,6 +97,7 @@ impl Reader {
         if happened.is_empty() {
             return;
         }
+        self.notice_constraints(&happened, &logged.statement);
         self.maps.forget_definitions();
         self.unknown.clear();
         let is_delivered = self

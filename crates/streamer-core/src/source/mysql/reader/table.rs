@@ -22,7 +22,8 @@ impl Reader {
     pub(super) fn map_table(&mut self, bytes: &[u8]) -> Result<Option<Mapped>> {
         let map = TableMap::read(&mut Wire(bytes))?;
         if !self.includes(&map.database, &map.table) {
-            return Ok(Some(Mapped::Excluded));
+            let name = TableName::new(map.database.as_str(), map.table.as_str());
+            return Ok(Some(Mapped::Excluded(name)));
         }
         let name = TableName::new(map.database.as_str(), map.table.as_str());
         let Some(definition) = self.definition_of(&name, &map)? else {

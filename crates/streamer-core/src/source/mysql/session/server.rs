@@ -22,6 +22,7 @@ const VARIABLES: &[&str] = &[
     "character_set_server",
     "explicit_defaults_for_timestamp",
     "gtid_mode",
+    "innodb_native_foreign_keys",
     "log_bin",
     "log_replica_updates",
     "log_slave_updates",
