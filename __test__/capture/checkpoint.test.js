@@ -47,12 +47,15 @@ async function table(server) {
 
 /** Removes all logs but the last; one that a dump still reads stays until that has noticed its end. @param {any} t */
 async function purge(t) {
-  await eventually(async () => {
-    const [logs] = await t.query('SHOW BINARY LOGS')
-    if (logs.length === 1) return true
-    await t.query(`PURGE BINARY LOGS TO '${logs.at(-1).Log_name}'`)
-    return false
-  }, 'older logs to be gone')
+  await eventually(
+    async () => {
+      const [logs] = await t.query('SHOW BINARY LOGS')
+      if (logs.length === 1) return true
+      await t.query(`PURGE BINARY LOGS TO '${logs.at(-1).Log_name}'`)
+      return false
+    },
+    { what: 'older logs to be gone' }
+  )
 }
 
 for (const kind of /** @type {const} */ (['mysql', 'mariadb'])) {
@@ -178,7 +181,7 @@ for (const kind of /** @type {const} */ (['mysql', 'mariadb'])) {
     const stored = () => fs.readFileSync(path.join(checkpoint, 'default.checkpoint'), 'utf8')
     const before = stored()
     await other.insert(1)
-    await eventually(() => stored() !== before, 'a checkpoint behind changes of others')
+    await eventually(() => stored() !== before, { what: 'a checkpoint behind changes of others' })
     assert.deepEqual(seen.changes, [])
     await seen.stop()
     await Promise.all([t.end(), other.end()])
@@ -248,7 +251,9 @@ test('a checkpoint that cannot be written holds no change back, and is said', as
   await t.insert(2)
   await seen.until(() => seen.changes.length === 2, 'the second row')
   const lastError = () => seen.streamer.health().sources.default.lastError
-  await eventually(() => lastError()?.code === 'ERR_STREAMER_CHECKPOINT_FAILED', 'the failure in health()')
+  await eventually(() => lastError()?.code === 'ERR_STREAMER_CHECKPOINT_FAILED', {
+    what: 'the failure in health()',
+  })
   assert.ok(!lastError()?.message.includes('row 2'))
   const failures = () =>
     Number(/^streamer_checkpoint_failures_total (\d+)/m.exec(seen.streamer.metrics())?.[1])
@@ -289,7 +294,7 @@ test('Redis that goes away and comes back empty holds nothing back, and is writt
   await seen.until(() => seen.changes.length === 2, 'a row without Redis')
   await eventually(
     () => seen.streamer.health().sources.default.lastError?.code === 'ERR_STREAMER_CHECKPOINT_FAILED',
-    'the failure in health()'
+    { what: 'the failure in health()' }
   )
   await redis.restart()
   await t.insert(3)

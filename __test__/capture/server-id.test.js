@@ -38,19 +38,25 @@ for (const kind of /** @type {const} */ (['mysql', 'mariadb'])) {
     address.port = String(proxy.port)
     const first = await collect({ ...config, source: { ...config.source, url: address.href } })
     await proxy.fault({ kind: 'cut' })
-    await eventually(async () => {
-      await writer.query('INSERT INTO other VALUES (1)')
-      return (await dumps()) === 0
-    }, 'the first to be gone')
+    await eventually(
+      async () => {
+        await writer.query('INSERT INTO other VALUES (1)')
+        return (await dumps()) === 0
+      },
+      { what: 'the first to be gone' }
+    )
     const second = await collect(config)
     await proxy.fault({ kind: 'heal' })
     const readers = [first, second]
     let last = 0
-    await eventually(async () => {
-      await writer.query('INSERT INTO t VALUES (?)', [++last])
-      const healthy = readers.every(({ streamer }) => streamer.health().status === 'healthy')
-      return healthy && (await dumps()) === 2
-    }, 'both to stream')
+    await eventually(
+      async () => {
+        await writer.query('INSERT INTO t VALUES (?)', [++last])
+        const healthy = readers.every(({ streamer }) => streamer.health().status === 'healthy')
+        return healthy && (await dumps()) === 2
+      },
+      { what: 'both to stream' }
+    )
     const before = readers.map(({ disconnects }) => disconnects.length)
     const until = last + 20
     while (last < until) await writer.query('INSERT INTO t VALUES (?)', [++last])

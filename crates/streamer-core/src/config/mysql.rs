@@ -1,6 +1,7 @@
 //! Options of a MySQL or MariaDB source.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use super::Secret;
 
@@ -23,6 +24,8 @@ pub struct MysqlConfig {
     pub integers: Integers,
     /// How dates arrive.
     pub dates: Dates,
+    /// Longest wait for a connection that is being made. Not an option: the connector shortens it after an outage.
+    pub connect_deadline: Duration,
 }
 
 /// Where a server listens.

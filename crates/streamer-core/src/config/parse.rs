@@ -31,6 +31,9 @@ const MAX_SOURCES: usize = 256;
 /// Longest name of a source.
 const MAX_NAME: usize = 64;
 
+/// A server under load may take its time to greet.
+const CONNECT_DEADLINE: Duration = Duration::from_secs(10);
+
 const MIN_INTERVAL: u64 = 10;
 const HOUR: u64 = 3_600_000;
 const DAY: u64 = 24 * HOUR;
@@ -233,6 +236,7 @@ fn read_source(
             server_id,
             integers,
             dates,
+            connect_deadline: CONNECT_DEADLINE,
         }),
     })
 }

@@ -5,7 +5,7 @@
 //! after it has returned lies behind the position and will be seen.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
@@ -30,6 +30,9 @@ use crate::error::{Error, Result};
 use crate::offset::{Offset, Position};
 use crate::source::{Beat, Connector, Gap, Item, Settings};
 
+/// Longest and shortest time that a connection may take to be made.
+const LONGEST_ATTEMPT: Duration = Duration::from_secs(10);
+const SHORTEST_ATTEMPT: Duration = Duration::from_secs(1);
 /// The second time is no accident.
 const MAX_KICKS: u32 = 2;
 
@@ -43,6 +46,8 @@ pub struct MysqlConnector {
     identity: Option<DumpIdentity>,
     /// Times in a row that another reader was found with our replica id after the dump had ended.
     kicks: u32,
+    /// When the last connection ended.
+    down_since: Option<Instant>,
     reader: Option<Reader>,
     running: Option<Running>,
     /// What ended the connection; handed out behind what was read before it.
@@ -74,6 +79,7 @@ impl MysqlConnector {
             address: 0,
             identity: None,
             kicks: 0,
+            down_since: None,
             reader: None,
             running: None,
             failure: None,
@@ -84,6 +90,7 @@ impl MysqlConnector {
 
     async fn open(&mut self) -> Result<()> {
         self.end_connection();
+        self.config.connect_deadline = self.patience();
         let (mut link, address) = connect_any(&self.config, self.address).await?;
         self.address = address;
         let server = Server::read(&mut link).await?;
@@ -109,7 +116,16 @@ impl MysqlConnector {
             beaten: None,
             idle: None,
         });
+        self.down_since = None;
         Ok(())
+    }
+
+    /// How long a connection may take to be made. An attempt that began while nothing answered must not be waited for long
+    /// after the server is back: it gets a quarter of the outage so far.
+    fn patience(&self) -> Duration {
+        self.down_since.map_or(LONGEST_ATTEMPT, |since| {
+            (since.elapsed() / 4).clamp(SHORTEST_ATTEMPT, LONGEST_ATTEMPT)
+        })
     }
 
     /// The identity of the last connection, unless another reader uses it too: a server ends the dump of the one when the
@@ -312,7 +328,9 @@ impl MysqlConnector {
     }
 
     fn end_connection(&mut self) {
-        self.running = None;
+        if self.running.take().is_some() {
+            self.down_since.get_or_insert_with(Instant::now);
+        }
         if let Some(reader) = &mut self.reader {
             reader.connection_ended();
         }
@@ -353,7 +371,7 @@ impl MysqlConnector {
                 }
             }
             if let Some(failure) = self.failure.take() {
-                self.running = None;
+                self.end_connection();
                 return Err(Self::explain(failure));
             }
             let running = self.running.as_mut().ok_or_else(not_connected)?;

@@ -2,16 +2,12 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::time::Duration;
 
 use crate::code::Code;
 use crate::config::{Address, MysqlConfig, TlsMode, VerifyTls};
 use crate::error::{Error, Result};
 
 use super::super::link::{Endpoint, Flavor, Link, Login, PemTexts, TlsClient, Verification};
-
-/// Most that connecting to one address may take.
-const CONNECT_DEADLINE: Duration = Duration::from_secs(10);
 
 /// Settings that are read at each connection, in lower case.
 const VARIABLES: &[&str] = &[
@@ -161,10 +157,10 @@ async fn connect(config: &MysqlConfig, address: &Address) -> Result<Link> {
         database: None,
         tls: tls.as_ref(),
     };
-    match Link::connect(&endpoint, &login, CONNECT_DEADLINE).await {
+    match Link::connect(&endpoint, &login, config.connect_deadline).await {
         Err(error) if config.tls == TlsMode::Preferred && error.code() == Code::TlsUnavailable => {
             let login = Login { tls: None, ..login };
-            Link::connect(&endpoint, &login, CONNECT_DEADLINE).await
+            Link::connect(&endpoint, &login, config.connect_deadline).await
         }
         result => result,
     }

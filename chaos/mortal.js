@@ -1,0 +1,73 @@
+'use strict'
+
+// A consuming process that is killed and begins again at its checkpoint. What its handler was given stands in a file.
+
+const fs = require('node:fs')
+const path = require('node:path')
+const { Child } = require('../__test__/support/child')
+
+class Mortal {
+  /** @type {Child | null} */
+  #child = null
+  deaths = 0
+
+  /** @param {string} folder @param {string | object} source */
+  constructor(folder, source) {
+    this.checkpoint = path.join(folder, 'checkpoint')
+    this.file = path.join(folder, 'seen')
+    fs.writeFileSync(this.file, '')
+    this.argument = {
+      config: { source, checkpoint: { url: this.checkpoint, intervalMs: 100 } },
+      options: { batchSize: 50 },
+      file: this.file,
+    }
+  }
+
+  begin() {
+    this.#child = new Child('consume.js', this.argument)
+    return this.#child
+  }
+
+  /** Kills it, and lets it begin again. */
+  async kill() {
+    await this.#child?.kill()
+    this.deaths++
+    this.begin()
+  }
+
+  /** Stops it in an orderly way; one that has not come so far as to stop is killed. */
+  async end() {
+    const child = this.#child
+    if (child === null) return
+    child.signal('SIGTERM')
+    const timer = setTimeout(() => child.signal('SIGKILL'), 15_000)
+    await child.exited
+    clearTimeout(timer)
+  }
+
+  /** Begins, and expects to be refused. @param {string} code */
+  async isRefused(code) {
+    const child = this.begin()
+    await child.says(`error ${code}`)
+    child.signal('SIGKILL')
+    await child.exited
+  }
+
+  /** Every change that its handler was given, in order. */
+  *changes() {
+    for (const line of fs.readFileSync(this.file, 'utf8').split('\n')) if (line !== '') yield JSON.parse(line)
+  }
+
+  /** Whether it has been given what is written so. @param {string} text */
+  hasSeen(text) {
+    const size = fs.statSync(this.file).size
+    const length = Math.min(size, 1 << 20)
+    const tail = Buffer.alloc(length)
+    const descriptor = fs.openSync(this.file, 'r')
+    fs.readSync(descriptor, tail, 0, length, size - length)
+    fs.closeSync(descriptor)
+    return tail.toString().includes(text)
+  }
+}
+
+module.exports = { Mortal }

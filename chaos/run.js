@@ -1,0 +1,141 @@
+'use strict'
+
+// One run: a writer, a reader that lives, a process that is killed, and faults by a seeded schedule. At the end the tables rebuilt
+// from the events must equal the source, and what `health()` said all along is held against what had arrived.
+
+const fs = require('node:fs')
+const os = require('node:os')
+const path = require('node:path')
+const { setTimeout: sleep } = require('node:timers/promises')
+const { Streamer } = require('..')
+const { random } = require('../__test__/support/random')
+const { eventually, openKit } = require('../__test__/support/servers')
+const { Checker } = require('./checker')
+const { faultsOf } = require('./faults')
+const { Mortal } = require('./mortal')
+const { Writer } = require('./writer')
+
+const SAMPLE_MS = 100
+const HEARTBEAT = { intervalMs: 1000, timeoutMs: 3000 }
+const DEADLINE_MS = 120_000
+
+/** @returns {any} The part that a kind of source has of its own. @param {string} source */
+function sideOf(source) {
+  const { Sql } = require('./sql')
+  return new Sql(/** @type {'mysql' | 'mariadb'} */ (source))
+}
+
+/** How long the picture was old while it was called healthy. */
+class Honesty {
+  longestBlindMs = 0
+  #timer
+
+  /** @param {Streamer} streamer @param {Writer} writer @param {Checker} checker */
+  constructor(streamer, writer, checker) {
+    this.#timer = setInterval(() => {
+      const since = writer.committedSince(checker.newest)
+      if (since === null || streamer.health().status !== 'healthy') return
+      this.longestBlindMs = Math.max(this.longestBlindMs, performance.now() - since)
+    }, SAMPLE_MS)
+  }
+
+  end() {
+    clearInterval(this.#timer)
+  }
+}
+
+/**
+ * @param {{ source: string, seed: number, minutes: number, say?: (text: string) => void }} options
+ */
+async function run({ source, seed, minutes, say = () => {} }) {
+  const rng = random(seed)
+  const folder = fs.mkdtempSync(path.join(os.tmpdir(), 'streamer-chaos-'))
+  const kit = await openKit()
+  const side = sideOf(source)
+  const server = await side.start(kit)
+  const proxies = [await kit.proxy(server), await kit.proxy(server)]
+  const checker = new Checker(change => side.hasRightShape(change))
+  const gaps = []
+  const streamer = new Streamer({ source: side.url(proxies[0]), heartbeat: HEARTBEAT })
+  streamer.on('batch', batch => batch.forEach(change => checker.take(change, false)))
+  streamer.on('gap', gap => gaps.push(gap.reason))
+  const failures = []
+  streamer.on('error', error => failures.push(String(error)))
+  await streamer.start()
+  const mortal = new Mortal(folder, side.url(proxies[1]))
+  await mortal.begin().says('ready')
+
+  const writer = new Writer(side, random(seed + 1))
+  const honesty = new Honesty(streamer, writer, checker)
+  const world = { side, server, proxies, rng, mortal, ask: work => writer.aside(work) }
+  const injected = new Map(faultsOf(source).map(({ name }) => [name, 0]))
+  const recoveries = []
+  const end = performance.now() + minutes * 60_000
+  // Every fault once, in a shuffled order, again and again.
+  let order = []
+  while (performance.now() < end) {
+    if (order.length === 0) order = faultsOf(source).toSorted(() => rng.next() - 0.5)
+    const fault = order.pop()
+    say(`${fault.name}`)
+    const count = await fault.inject(world)
+    injected.set(fault.name, (injected.get(fault.name) ?? 0) + count)
+    if (fault.disturbs) recoveries.push({ ms: await recovery(writer, checker), fault: fault.name })
+    await sleep(300 + rng.below(1500))
+  }
+  const last = await writer.end()
+  await eventually(() => checker.newest >= last || failures.length > 0, {
+    deadlineMs: DEADLINE_MS,
+    what: 'the living reader to see the end',
+  })
+  await eventually(() => mortal.hasSeen(side.kind === 'mongodb' ? `"_id":${last}}` : `"key":{"n":${last}}`), {
+    deadlineMs: DEADLINE_MS,
+    what: 'the mortal reader to see the end',
+  })
+  honesty.end()
+  const uptime = streamer.health().sources.default.uptime
+  await streamer.stop()
+  await mortal.end()
+  const contents = await writer.aside(connection => side.contents(connection))
+  const again = new Checker(change => side.hasRightShape(change))
+  for (const change of mortal.changes()) again.take(change, true)
+  await writer.close()
+  await kit.close()
+  fs.rmSync(folder, { recursive: true, force: true })
+  recoveries.sort((left, right) => left.ms - right.ms)
+  return {
+    source,
+    seed,
+    version: server.version,
+    faults: Object.fromEntries(injected),
+    transactions: last,
+    checked: checker.changes + again.changes,
+    lost:
+      checker.missing + again.missing + Math.max(0, last - checker.newest) + Math.max(0, last - again.newest),
+    doubledWithin: checker.doubled,
+    repeatedAcross: again.repeated,
+    deaths: mortal.deaths,
+    wrong: checker.wrong + again.wrong + checker.differences(contents) + again.differences(contents),
+    gaps,
+    failures,
+    longestBlindMs: Math.round(honesty.longestBlindMs),
+    blindLimitMs: HEARTBEAT.timeoutMs + HEARTBEAT.intervalMs,
+    recoveries: recoveries.length,
+    recoveryMedianMs: Math.round(recoveries[Math.floor(recoveries.length / 2)]?.ms ?? 0),
+    recoveryP95Ms: Math.round(recoveries[Math.ceil(recoveries.length * 0.95) - 1]?.ms ?? 0),
+    slowestRecoveries: recoveries.slice(-3).map(({ ms, fault }) => `${Math.round(ms)} ms: ${fault}`),
+    uptime,
+    notes: [...checker.notes, ...again.notes],
+  }
+}
+
+/** Time from the end of a fault until a transaction that was committed after it has arrived. @param {Writer} writer @param {Checker} checker */
+async function recovery(writer, checker) {
+  const begin = performance.now()
+  // The writer itself may still be connecting; what it cannot write cannot arrive.
+  const n = await writer.next()
+  const committed = performance.now()
+  await eventually(() => checker.newest >= n, { deadlineMs: DEADLINE_MS, what: 'a change behind a fault' })
+  return performance.now() - Math.max(begin, committed)
+}
+
+module.exports = { run }
