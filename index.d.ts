@@ -21,26 +21,41 @@ export interface Change<T extends object = Row> {
   readonly op: Operation
   /** Database (schema) name. */
   readonly database: string
-  /** Table name. */
+  /** Table, or MongoDB collection. */
   readonly table: string
-  /** The primary key's columns, or `null` for a table without one. */
+  /** The primary key's columns (`{ _id }` in MongoDB, with a shard key its fields too), or `null` for a table without one. */
   readonly key: Partial<T> | null
   /** The row before the change, where the server logs it; else `null`. */
   readonly before: T | null
-  /** The row after the change; `null` for a delete. A column that the server did not log is absent, never `null`. */
+  /**
+   * The row after the change; `null` for a delete. A column that the server did not log is absent, never `null`: of a MongoDB update
+   * without an image there are `_id` and the fields that were set whole.
+   */
   readonly after: T | null
-  /** For an update: the names of the columns whose value changed. Frozen. */
+  /** For an update: the names of the columns whose value changed; of a MongoDB document, paths. Frozen. */
   readonly changed: readonly string[] | null
   /** When the source committed it, in ms since the Unix epoch, by the source's clock. */
   readonly timestamp: number
-  /** The transaction it belongs to: every change of one transaction carries the same `id`; `index` counts from 0. */
+  /** The transaction it belongs to: every change of one transaction carries the same `id`; `index` counts from 0. `null` for a MongoDB write outside one. */
   readonly transaction: { readonly id: string; readonly index: number; readonly last: boolean } | null
   /** Where this change ends in the source's log. Opaque; hand it to `from` to continue after it. */
   readonly position: string
   /** For a rename: the table's new name, as `database.table`. */
   readonly renamedTo?: string
+  /** MongoDB, for an update that the server describes: what was done to the document; else absent. */
+  readonly update?: UpdateDescription
   /** True where the library derived the change (a foreign-key cascade, say) instead of reading it from the log. */
   readonly synthetic?: true
+}
+
+/** What an update did to a MongoDB document, as the server describes it. */
+export interface UpdateDescription {
+  /** The new values by their paths. */
+  readonly updatedFields: Record<string, unknown>
+  /** Paths of the fields that are gone. */
+  readonly removedFields: readonly string[]
+  /** Arrays that were cut: the elements from `newSize` on are gone. */
+  readonly truncatedArrays: readonly { readonly field: string; readonly newSize: number }[]
 }
 
 /** A new row. */
@@ -129,7 +144,7 @@ export interface SchemaChange {
   readonly database: string
   /** Table name; `null` where the statement concerns a whole database. */
   readonly table: string | null
-  /** The statement as the log holds it; `null` where the log holds none. */
+  /** The statement as the log holds it; MongoDB's event as JSON; `null` where the log holds none. */
   readonly statement: string | null
   /** Position after it. */
   readonly position: string
@@ -228,8 +243,20 @@ export interface MysqlSource extends SourceCommon {
   dates?: 'date' | 'string'
 }
 
+/** A MongoDB replica set or sharded cluster, 6.0 or later. Needs the package `bson`, which `mongodb` brings along. */
+export interface MongodbSource extends SourceCommon {
+  /** `mongodb://user:password@host1,host2/database?replicaSet=…` or `mongodb+srv://…`. */
+  url: string
+  /** Aggregation stages that the server runs on each event. They must leave `_id` alone. */
+  pipeline?: readonly object[]
+  /** The document after an update: `default`: only what was set whole. `updateLookup`: as it is when the server looks. `whenAvailable`, `required`: the post-image. */
+  fullDocument?: 'default' | 'updateLookup' | 'whenAvailable' | 'required'
+  /** The document before a change, of a collection that keeps pre-images: `off` (default), `whenAvailable`, `required`. */
+  fullDocumentBeforeChange?: 'off' | 'whenAvailable' | 'required'
+}
+
 /** A source of changes. */
-export type SourceConfig = MysqlSource
+export type SourceConfig = MysqlSource | MongodbSource
 
 interface StreamerOptions {
   /**
@@ -330,6 +357,7 @@ export type ErrorCode =
   | 'ERR_STREAMER_HANDLER_FAILED'
   | 'ERR_STREAMER_ARGUMENT_INVALID'
   | 'ERR_STREAMER_ADDON_MISSING'
+  | 'ERR_STREAMER_PACKAGE_MISSING'
   | 'ERR_STREAMER_INTERNAL'
 
 /** Every code, in the order of `docs/errors.md`. Frozen. */

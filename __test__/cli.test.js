@@ -162,3 +162,54 @@ test('JSON lines lose no value', () => {
     at: '1970-01-01T00:00:00.000Z',
   })
 })
+
+test('documents: updates show what was done, and values of BSON lose nothing', () => {
+  const { Binary, Decimal128, MaxKey, ObjectId } = require('bson')
+  const _id = new ObjectId('0123456789abcdef01234567')
+  const common = {
+    source: 'default',
+    database: 'shop',
+    table: 'orders',
+    timestamp: 0,
+    position: 'p',
+    before: null,
+  }
+  const update = {
+    updatedFields: { 'a.b': Decimal128.fromString('1.50'), 'x\u001b': [_id] },
+    removedFields: ['gone'],
+    truncatedArrays: [{ field: 'list', newSize: 2 }],
+  }
+  const updated = { ...common, op: 'update', key: { _id }, after: { _id }, changed: [], update }
+  assert.equal(
+    textLine(updated, false),
+    '00:00:00.000 update   shop.orders  _id=0123456789abcdef01234567  a.b=1.50 x\\u001b=[{"$oid":"0123456789abcdef01234567"}] -gone list[..2]'
+  )
+  const escape = String.fromCharCode(27)
+  const deleted = {
+    ...common,
+    op: 'delete',
+    key: { _id: new RegExp(`a${escape}`) },
+    after: null,
+    changed: null,
+  }
+  assert.equal(textLine(deleted, false), '00:00:00.000 delete   shop.orders  _id=/a\\u001b/')
+  const after = {
+    _id,
+    bytes: new Binary(Buffer.from('a')),
+    max: new MaxKey(),
+    pattern: /a/i,
+    at: new Date(0),
+    _bsontype: 'mine',
+  }
+  assert.deepEqual(
+    JSON.parse(jsonLine({ ...common, op: 'insert', key: { _id }, after, changed: null })).after,
+    {
+      _id: { $oid: '0123456789abcdef01234567' },
+      bytes: { $binary: { base64: 'YQ==', subType: '00' } },
+      max: { $maxKey: 1 },
+      pattern: { $regularExpression: { pattern: 'a', options: 'i' } },
+      at: '1970-01-01T00:00:00.000Z',
+      _bsontype: 'mine',
+    }
+  )
+})

@@ -105,6 +105,42 @@ test('a logger without its methods is refused by name', () => {
   })
 })
 
+test('stages of a pipeline may hold what the driver takes, and reach the engine as extended JSON', () => {
+  const { Long, ObjectId } = require('bson')
+  const _id = new ObjectId('0123456789abcdef01234567')
+  const pipeline = [
+    { $match: { 'fullDocument.owner': _id, 'fullDocument.at': { $gt: new Date(5) }, name: /^a/i } },
+    { $project: { a: 1, b: 1.5, c: Long.fromString('9007199254740993'), d: [true, null, 'x'] } },
+  ]
+  const { source } = handedOver({ source: { url: 'mongodb://h/d', pipeline } })
+  assert.deepEqual(source.pipeline, [
+    {
+      $match: {
+        'fullDocument.owner': { $oid: '0123456789abcdef01234567' },
+        'fullDocument.at': { $gt: { $date: { $numberLong: '5' } } },
+        name: { $regularExpression: { pattern: '^a', options: 'i' } },
+      },
+    },
+    {
+      $project: {
+        a: 1,
+        b: { $numberDouble: '1.5' },
+        c: { $numberLong: '9007199254740993' },
+        d: [true, null, 'x'],
+      },
+    },
+  ])
+  // Of other sources, the engine refuses them as they stand.
+  assert.deepEqual(handedOver({ url: 'mysql://h/d', pipeline: [new Date()] }).pipeline, [
+    { $unsupported: 'Date' },
+  ])
+  const cyclic = []
+  cyclic.push({ $match: cyclic })
+  assert.throws(() => readConfig({ url: 'mongodb://h/d', pipeline: cyclic }), {
+    code: 'ERR_STREAMER_CONFIG_INVALID',
+  })
+})
+
 test('integers arrive as each source wants them', () => {
   const named = readConfig({ sources: { a: { url: 'u', integers: 'string' }, b: 'u' } })
   assert.deepEqual(

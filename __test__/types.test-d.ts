@@ -132,6 +132,25 @@ shop.on('disconnect', ({ error, retryInMs }) => {
 shop.on('ready', () => {})
 expectError(shop.on('change', (change: string) => change))
 
+// Documents.
+shop.on('update', change => {
+  if (change.update) {
+    expectType<Record<string, unknown>>(change.update.updatedFields)
+    expectType<readonly string[]>(change.update.removedFields)
+    expectType<number>(change.update.truncatedArrays[0].newSize)
+  }
+  if (change.transaction !== null) expectType<number>(change.transaction.index)
+})
+new Streamer({
+  url: 'mongodb://a,b/shop?replicaSet=rs0',
+  tables: ['orders'],
+  pipeline: [{ $match: { 'fullDocument.paid': true } }],
+  fullDocument: 'updateLookup',
+  fullDocumentBeforeChange: 'whenAvailable',
+})
+expectError(new Streamer({ url: 'mongodb://h/d', fullDocument: 'always' }))
+expectError(new Streamer({ source: { url: 'mongodb://h/d', fullDocumentBeforeChange: true } }))
+
 // Configurations.
 expectAssignable<StreamerConfig>({ source: 'mysql://h/d', heartbeat: { intervalMs: 500 }, logger: console })
 expectAssignable<StreamerConfig>({

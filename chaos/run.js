@@ -71,26 +71,18 @@ async function run({ source, seed, minutes, say = () => {} }) {
   const injected = new Map(faultsOf(source).map(({ name }) => [name, 0]))
   const recoveries = []
   const end = performance.now() + minutes * 60_000
-  // Every fault once, in a shuffled order, again and again.
   let order = []
   while (performance.now() < end) {
     if (order.length === 0) order = faultsOf(source).toSorted(() => rng.next() - 0.5)
     const fault = order.pop()
-    say(`${fault.name}`)
+    say(fault.name)
     const count = await fault.inject(world)
     injected.set(fault.name, (injected.get(fault.name) ?? 0) + count)
     if (fault.disturbs) recoveries.push({ ms: await recovery(writer, checker), fault: fault.name })
     await sleep(300 + rng.below(1500))
   }
   const last = await writer.end()
-  await eventually(() => checker.newest >= last || failures.length > 0, {
-    deadlineMs: DEADLINE_MS,
-    what: 'the living reader to see the end',
-  })
-  await eventually(() => mortal.hasSeen(side.kind === 'mongodb' ? `"_id":${last}}` : `"key":{"n":${last}}`), {
-    deadlineMs: DEADLINE_MS,
-    what: 'the mortal reader to see the end',
-  })
+  await arrived({ side, checker, mortal, failures, last })
   honesty.end()
   const uptime = streamer.health().sources.default.uptime
   await streamer.stop()
@@ -126,6 +118,17 @@ async function run({ source, seed, minutes, say = () => {} }) {
     uptime,
     notes: [...checker.notes, ...again.notes],
   }
+}
+
+/** Resolves when both readers have seen the last transaction. @param {any} world */
+async function arrived({ side, checker, mortal, failures, last }) {
+  const deadline = { deadlineMs: DEADLINE_MS }
+  await eventually(() => checker.newest >= last || failures.length > 0, {
+    ...deadline,
+    what: 'the living reader to see the end',
+  })
+  const end = side.kind === 'mongodb' ? `"key":{"_id":${last}}` : `"key":{"n":${last}}`
+  await eventually(() => mortal.hasSeen(end), { ...deadline, what: 'the mortal reader to see the end' })
 }
 
 /** Time from the end of a fault until a transaction that was committed after it has arrived. @param {Writer} writer @param {Checker} checker */

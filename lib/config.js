@@ -3,6 +3,7 @@
 // The configuration on its way to the engine, which alone judges it: here it only becomes JSON in which nothing is lost. Values
 // that JSON cannot hold become `{ "$unsupported": kind }`, the logger `{ "$logger": true }`; the engine's sentence names them.
 
+const { loadBson } = require('./documents')
 const { StreamerError } = require('./errors')
 
 /** @typedef {{ debug(fields: object, message: string): void, info(fields: object, message: string): void, warn(fields: object, message: string): void, error(fields: object, message: string): void }} Logger */
@@ -36,6 +37,18 @@ function missingMethods(logger) {
 /** @param {unknown} value */
 function isObject(value) {
   return (typeof value === 'object' && value !== null) || typeof value === 'function'
+}
+
+/**
+ * Stages of an aggregation as extended JSON: they may hold whatever the driver takes, a date or an ObjectId, say. Small integers stay
+ * numbers, as people write them.
+ * @param {unknown[]} stages @returns {unknown}
+ */
+function stagesForm(stages) {
+  const extended = loadBson().EJSON.serialize(stages, { relaxed: false })
+  return JSON.parse(JSON.stringify(extended), (_, value) =>
+    typeof value?.$numberInt === 'string' ? Number(value.$numberInt) : value
+  )
 }
 
 /** Reads a configuration, each option once: a getter cannot answer twice differently. */
@@ -76,12 +89,12 @@ class Reading {
     const around = [...parents, value]
     if (Array.isArray(value)) return value.map(item => this.form(item, around))
     const form = Object.create(null)
-    for (const [key, member] of Object.entries(value)) {
-      if (member === undefined) continue
-      form[key] =
-        parents.length === 0 && key === 'logger'
-          ? this.#loggerForm(member, around)
-          : this.form(member, around)
+    const members = Object.entries(value).filter(([, member]) => member !== undefined)
+    const hasDocuments = members.some(([key, member]) => key === 'url' && isMongodb(member))
+    for (const [key, member] of members) {
+      if (parents.length === 0 && key === 'logger') form[key] = this.#loggerForm(member, around)
+      else if (hasDocuments && key === 'pipeline' && Array.isArray(member)) form[key] = stagesForm(member)
+      else form[key] = this.form(member, around)
     }
     return form
   }
@@ -117,6 +130,8 @@ function readConfig(config) {
     /** The user's logger, where it has all its methods. */
     logger: logger !== undefined && missing.length === 0 ? logger : null,
     integers: integersBySource(form),
+    /** Whether a source delivers BSON. */
+    readsDocuments: sourcesOf(form).some(([, source]) => isMongodb(source?.url ?? source)),
     /** Most changes in one `batch` event. */
     batchSize: typeof batchSize === 'number' ? batchSize : DEFAULT_BATCH_SIZE,
     /** Whether positions outlive the process. */
@@ -126,10 +141,19 @@ function readConfig(config) {
   }
 }
 
+/** Each source with its name. @param {any} form @returns {[string, any][]} */
+function sourcesOf(form) {
+  return isObject(form?.sources) ? Object.entries(form.sources) : [['default', form?.source ?? form]]
+}
+
+/** @param {unknown} url */
+function isMongodb(url) {
+  return typeof url === 'string' && /^mongodb(\+srv)?:/i.test(url)
+}
+
 /** How each source wants its 64-bit integers. @param {any} form @returns {Map<string, Integers>} */
 function integersBySource(form) {
-  const sources = isObject(form?.sources) ? Object.entries(form.sources) : [['default', form?.source ?? form]]
-  return new Map(sources.map(([name, source]) => [name, source?.integers ?? 'bigint']))
+  return new Map(sourcesOf(form).map(([name, source]) => [name, source?.integers ?? 'bigint']))
 }
 
 /**

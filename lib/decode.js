@@ -6,6 +6,7 @@
 // another (only `changed` is shared, and frozen). Relies on the engine: a batch never ends between a transaction's last row and
 // its commit record, so that the last change of a transaction is known before it is handed out.
 
+const { readDocumentChange } = require('./documents')
 const { Cells, Shape } = require('./shape')
 
 /** @typedef {import('./shape').Integers} Integers */
@@ -25,16 +26,18 @@ const { Cells, Shape } = require('./shape')
  * @property {Record<string, unknown> | null} after
  * @property {readonly string[] | null} changed
  * @property {number} timestamp
- * @property {{ id: string, index: number, last: boolean }} transaction
+ * @property {{ id: string, index: number, last: boolean } | null} transaction
  * @property {string} position
  * @property {string} [renamedTo]
  * @property {true} [synthetic]
+ * @property {import('./documents').Update} [update]
  */
 
 const RECORD_TRANSACTION = 1
 const RECORD_ROWS = 2
 const RECORD_COMMIT = 3
 const RECORD_TABLE = 4
+const RECORD_DOCUMENT = 5
 
 const OPERATIONS = ['insert', 'update', 'delete', 'read', 'replace', 'truncate', 'drop', 'rename']
 
@@ -68,6 +71,7 @@ class Shapes {
 class BatchReader {
   #source
   #shapes
+  #documents
   #cells
   /** @type {Transaction} */
   #transaction = { id: '', committed: 0, before: '' }
@@ -86,6 +90,11 @@ class BatchReader {
     if (payload.shapes !== undefined) shapes.learn(payload.shapes, integers)
     this.#source = source
     this.#shapes = shapes
+    this.#documents = {
+      source,
+      operations: OPERATIONS,
+      shapeOf: (/** @type {number} */ id) => /** @type {Shape} */ (shapes.get(id)),
+    }
     this.#cells = new Cells(payload.numbers, payload.text, payload.bytes)
   }
 
@@ -145,6 +154,8 @@ class BatchReader {
         return null
       case RECORD_TABLE:
         return this.#readTable()
+      case RECORD_DOCUMENT:
+        return readDocumentChange(cells, this.#documents)
       default:
         throw new Error(`A batch holds an unknown record ${record} at ${cells.at - 1}`)
     }
@@ -210,7 +221,7 @@ class BatchReader {
     if (cells.numbers[cells.at] !== RECORD_COMMIT) return
     cells.at++
     change.position = cells.takeText()
-    change.transaction.last = true
+    if (change.transaction !== null) change.transaction.last = true
   }
 }
 

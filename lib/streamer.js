@@ -10,6 +10,7 @@ const { Changes } = require('./changes')
 const { nameMissingMethods, readConfig } = require('./config')
 const { Delivery } = require('./delivery')
 const { SteadyEmitter, dispatch, rejection, surface } = require('./dispatch')
+const { loadBson } = require('./documents')
 const { StreamerError, argumentInvalid, errorFrom, errorFromNative, stopped } = require('./errors')
 
 /** @typedef {import('./addon').Engine} Engine */
@@ -69,13 +70,14 @@ class Streamer extends SteadyEmitter {
   /** @param {unknown} config */
   constructor(config) {
     super()
-    const { json, logger, integers, batchSize, isKept, missing } = readConfig(config)
+    const { json, logger, integers, batchSize, isKept, missing, readsDocuments } = readConfig(config)
     const Engine = addon.loadEngine()
     try {
       this.#engine = new Engine(json, Streamer.#receiver(this))
     } catch (error) {
       throw nameMissingMethods(errorFromNative(error), missing)
     }
+    if (readsDocuments) loadBson()
     this.#logger = logger
     this.#drained = new Promise(resolve => {
       this.#setDrained = () => resolve(undefined)

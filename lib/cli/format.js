@@ -2,6 +2,7 @@
 
 // How the command line shows changes and notices.
 
+const { loadBson } = require('../documents')
 const { JsonDifference } = require('../json')
 
 /** @typedef {import('../../index.js').Change} Change */
@@ -27,12 +28,18 @@ function harmless(text) {
   })
 }
 
+/** Whether a value is of a class of `bson`, or a regular expression. @param {object} value */
+function isBson(value) {
+  return value instanceof RegExp || (!Object.hasOwn(value, '_bsontype') && '_bsontype' in value)
+}
+
 /** A value as `JSON.stringify` can write it. @param {unknown} value @returns {unknown} */
 function jsonValue(value) {
   if (typeof value === 'bigint') return String(value)
   if (value === null || typeof value !== 'object' || value instanceof Date) return value
   if (value instanceof Uint8Array) return { $binary: Buffer.from(value).toString('base64') }
   if (value instanceof JsonDifference) return { $difference: jsonValue(value.operations) }
+  if (isBson(value)) return loadBson().EJSON.serialize(value)
   if (Array.isArray(value)) return value.map(jsonValue)
   const copy = Object.create(null)
   for (const key of Object.keys(value)) copy[key] = jsonValue(/** @type {any} */ (value)[key])
@@ -45,12 +52,19 @@ function jsonLine(change) {
   return JSON.stringify(jsonValue(change))
 }
 
+/** Whether a value of `bson` reads best as its own text. @param {unknown} value */
+function isPlainText(value) {
+  if (value === null || typeof value !== 'object' || !isBson(value)) return false
+  return ['ObjectId', 'Decimal128', 'Long'].includes(/** @type {any} */ (value)._bsontype)
+}
+
 /** @param {unknown} value */
 function shortValue(value) {
   let text
   if (value instanceof Uint8Array) text = `0x${Buffer.from(value.subarray(0, MAX_SHOWN / 2)).toString('hex')}`
   else if (value instanceof Date) text = Number.isNaN(value.getTime()) ? 'invalid date' : value.toISOString()
   else if (typeof value === 'bigint') text = String(value)
+  else if (value instanceof RegExp || isPlainText(value)) text = harmless(String(value))
   else text = harmless(JSON.stringify(jsonValue(value)) ?? String(value))
   const isCut = text.length > MAX_SHOWN || (value instanceof Uint8Array && value.length > MAX_SHOWN / 2)
   return isCut ? `${text.slice(0, MAX_SHOWN)}…` : text
@@ -61,9 +75,24 @@ function fields(row, names, colours) {
   return names.map(name => `${paint(`${harmless(name)}=`, 'dim', colours)}${shortValue(row[name])}`).join(' ')
 }
 
+/** `b.c=5 -gone list[..2]` @param {import('../../index.js').UpdateDescription} update @param {boolean} colours */
+function description({ updatedFields, removedFields, truncatedArrays }, colours) {
+  return [
+    fields(updatedFields, Object.keys(updatedFields), colours),
+    ...removedFields.map(name => `-${harmless(name)}`),
+    ...truncatedArrays.map(({ field, newSize }) => `${harmless(field)}[..${newSize}]`),
+  ]
+    .filter(text => text !== '')
+    .join(' ')
+}
+
 /** What changed of a row. @param {Change} change @param {boolean} colours */
-function body({ op, key, before, after, changed, renamedTo }, colours) {
+function body({ op, key, before, after, changed, renamedTo, update }, colours) {
   if (op === 'rename') return `to ${harmless(renamedTo ?? '')}`
+  if (update) {
+    const keyFields = key === null ? '' : `${fields(key, Object.keys(key), colours)}  `
+    return `${keyFields}${description(update, colours)}`
+  }
   if (op === 'update' && before !== null && after !== null && changed !== null) {
     const differences = changed
       .filter(name => Object.hasOwn(after, name))
@@ -74,7 +103,7 @@ function body({ op, key, before, after, changed, renamedTo }, colours) {
     const keyFields = key === null ? '' : `${fields(key, Object.keys(key), colours)}  `
     return `${keyFields}${differences.join(' ')}`
   }
-  const row = after ?? before
+  const row = after ?? before ?? key
   return row === null ? '' : fields(row, Object.keys(row), colours)
 }
 

@@ -9,24 +9,31 @@ const { parseArgs } = require('node:util')
 const { Streamer, StreamerError, version } = require('../../index.js')
 const { jsonLine, notice, textLine } = require('./format')
 
-const HELP = `Shows the committed changes of a MySQL or MariaDB server as they happen.
+const HELP = `Shows the committed changes of MySQL, MariaDB or MongoDB as they happen.
 
 Usage: ultimate-streaming tail [options] <url>
 
-  <url>                  mysql://user:password@host:3306/database or mariadb://…
+  <url>                  mysql://user:password@host:3306/database, mariadb://…, or
+                         mongodb://user:password@host1,host2/database, mongodb+srv://…
                          Default: the environment variable STREAMER_URL, which other users of the
                          machine cannot see, as they can see a command line.
 
 Options:
   --tables <list>        Tables as database.table, divided by commas; * and ? match, ! excludes.
+                         MongoDB: collections.
                          Default: all tables of the URL's database.
-  --ops <list>           Only these: insert, update, delete, truncate, drop, rename.
+  --ops <list>           Only these: insert, update, replace, delete, truncate, drop, rename.
   --from <position>      now (default), earliest, or the position of a change: go on behind it.
   --limit <count>        Stop after so many changes.
   --json                 One JSON document a line. A bigint is a string of digits, a Buffer is
-                         {"$binary": "<base64>"}, a date is ISO 8601 text.
+                         {"$binary": "<base64>"}, a date is ISO 8601 text; other values of BSON are
+                         MongoDB's extended JSON.
   --dates <form>         date (default) or string: exact text, as the server prints it.
   --integers <form>      bigint (default), string, or always-bigint.
+  --full-document <when> MongoDB, the document after an update: default, updateLookup, whenAvailable
+                         or required.
+  --full-document-before-change <when>
+                         MongoDB, the document before a change: off, whenAvailable or required.
   --server-id <number>   Replica id to show to the server. Default: a random free one.
   --tls-ca <file>        PEM file of the authorities to trust.
   --no-tls               Connect in plain text.
@@ -44,6 +51,8 @@ const OPTIONS = /** @type {const} */ ({
   json: { type: 'boolean' },
   dates: { type: 'string' },
   integers: { type: 'string' },
+  'full-document': { type: 'string' },
+  'full-document-before-change': { type: 'string' },
   'server-id': { type: 'string' },
   'tls-ca': { type: 'string' },
   'no-tls': { type: 'boolean' },
@@ -102,6 +111,8 @@ function readCommand({ values, positionals }) {
       from,
       dates,
       integers,
+      fullDocument: values['full-document'],
+      fullDocumentBeforeChange: values['full-document-before-change'],
       tls,
       serverId: wholeNumber('server-id', values['server-id']),
     },

@@ -110,6 +110,8 @@ codes! {
     ArgumentInvalid = "ERR_STREAMER_ARGUMENT_INVALID", Never;
     /// The native addon could not be loaded on this platform.
     AddonMissing = "ERR_STREAMER_ADDON_MISSING", Operator;
+    /// A JavaScript package that a kind of source needs is not installed.
+    PackageMissing = "ERR_STREAMER_PACKAGE_MISSING", Operator;
     /// A defect of this library.
     Internal = "ERR_STREAMER_INTERNAL", Never;
 }

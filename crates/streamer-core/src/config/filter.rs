@@ -23,6 +23,8 @@ pub struct TableFilter {
     included: Vec<Pattern>,
     excluded: Vec<Pattern>,
     lower_case: bool,
+    /// The source keeps nothing of its own in databases of these names.
+    no_system: bool,
 }
 
 /// `database.table`.
@@ -39,6 +41,15 @@ enum Part {
     Exact(String),
     /// Names with `*` (any characters, or none) and `?` (one character).
     Wild(Vec<char>),
+}
+
+/// One name of a pattern, for a server that filters by itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum NamePattern<'a> {
+    /// This name.
+    Exact(&'a str),
+    /// Names with `*` (any characters, or none) and `?` (one character).
+    Wild(&'a [char]),
 }
 
 /// Why a pattern was refused.
@@ -103,6 +114,19 @@ impl TableFilter {
         self
     }
 
+    /// The same filter for a source that has no [`SYSTEM_DATABASES`]: a database of such a name is the user's.
+    #[must_use]
+    pub fn without_system_databases(mut self) -> Self {
+        self.no_system = true;
+        self
+    }
+
+    /// The patterns, included and excluded, each as database and table with `*` and `?` where they are wild. No included
+    /// one means everything.
+    pub fn parts(&self) -> (Vec<[NamePattern<'_>; 2]>, Vec<[NamePattern<'_>; 2]>) {
+        (parts_of(&self.included), parts_of(&self.excluded))
+    }
+
     /// Whether changes of this table are delivered. Callers keep the answer per table.
     pub fn includes(&self, database: &str, table: &str) -> bool {
         if self.lower_case {
@@ -112,8 +136,13 @@ impl TableFilter {
         }
     }
 
+    fn is_system(&self, database: &str) -> bool {
+        let is_named = |system: &&str| system.eq_ignore_ascii_case(database);
+        !self.no_system && SYSTEM_DATABASES.iter().any(is_named)
+    }
+
     fn includes_folded(&self, database: &str, table: &str) -> bool {
-        let system = is_system(database);
+        let system = self.is_system(database);
         let named = |pattern: &Pattern| {
             (!system || pattern.database.is_exact())
                 && pattern.database.matches(database)
@@ -169,7 +198,7 @@ impl TableFilter {
             database
         };
         if self.included.is_empty() {
-            return !is_system(database);
+            return !self.is_system(database);
         }
         self.included
             .iter()
@@ -186,10 +215,11 @@ impl TableFilter {
     }
 }
 
-fn is_system(database: &str) -> bool {
-    SYSTEM_DATABASES
+fn parts_of(patterns: &[Pattern]) -> Vec<[NamePattern<'_>; 2]> {
+    patterns
         .iter()
-        .any(|system| system.eq_ignore_ascii_case(database))
+        .map(|pattern| [pattern.database.shown(), pattern.table.shown()])
+        .collect()
 }
 
 fn parse_pattern(text: &str, database: Option<&str>) -> Result<Pattern, String> {
@@ -286,6 +316,13 @@ impl Part {
 
     fn wild(pattern: &str) -> Self {
         Self::Wild(pattern.chars().collect())
+    }
+
+    fn shown(&self) -> NamePattern<'_> {
+        match self {
+            Self::Exact(name) => NamePattern::Exact(name),
+            Self::Wild(pattern) => NamePattern::Wild(pattern),
+        }
     }
 
     fn is_exact(&self) -> bool {

@@ -5,6 +5,7 @@
 
 mod checkpoint;
 mod filter;
+mod mongodb;
 mod mysql;
 mod parse;
 mod problem;
@@ -15,7 +16,8 @@ mod url;
 use std::time::Duration;
 
 pub use checkpoint::{Checkpoint, CheckpointPlace};
-pub use filter::{PatternProblem, SYSTEM_DATABASES, TableFilter};
+pub use filter::{NamePattern, PatternProblem, SYSTEM_DATABASES, TableFilter};
+pub use mongodb::{BeforeChange, FullDocument, MongodbConfig};
 pub use mysql::{Address, Dates, Integers, MysqlConfig, TlsMode, VerifyTls};
 pub use secret::Secret;
 
@@ -72,6 +74,8 @@ pub struct SourceConfig {
 pub enum ConnectorConfig {
     /// MySQL and MariaDB.
     Mysql(MysqlConfig),
+    /// MongoDB.
+    Mongodb(MongodbConfig),
 }
 
 /// Where reading begins.

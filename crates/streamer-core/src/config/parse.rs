@@ -7,7 +7,7 @@ use serde_json::Value;
 use super::problem::{Options, Problems, found, is_logger, member, nearest, shown};
 use super::{
     Config, ConnectorConfig, Dates, Delivery, From, Heartbeat, Integers, MysqlConfig, Reconnect,
-    SourceConfig, TableFilter, checkpoint, tls, url,
+    SourceConfig, TableFilter, checkpoint, mongodb, tls, url,
 };
 use crate::offset::Position;
 
@@ -23,7 +23,7 @@ const STREAMER: [&str; 7] = [
 const SOURCE: [&str; 7] = ["url", "tables", "from", "tls", "serverId", "integers", "dates"];
 
 /// What the only source is called.
-const DEFAULT_NAME: &str = "default";
+pub(super) const DEFAULT_NAME: &str = "default";
 
 /// Most sources of one streamer.
 const MAX_SOURCES: usize = 256;
@@ -171,10 +171,18 @@ fn parse_source(name: &str, path: &str, value: &Value, problems: &mut Problems) 
         return None;
     }
     let options = Options::read(path, value, problems)?;
-    options.refuse_unknown(&SOURCE, problems, |key| {
-        STREAMER
-            .contains(&key)
-            .then(|| format!("it stands beside \"source\", not in it: {{ source, {key} }}"))
+    let is_mongodb = options
+        .get("url")
+        .and_then(Value::as_str)
+        .is_some_and(mongodb::is_url);
+    let known: &[&str] = if is_mongodb { &mongodb::OPTIONS } else { &SOURCE };
+    options.refuse_unknown(known, problems, |key| match key {
+        _ if STREAMER.contains(&key) => Some(format!(
+            "it stands beside \"source\", not in it: {{ source, {key} }}"
+        )),
+        _ if SOURCE.contains(&key) => Some("a MongoDB source has no such option".to_owned()),
+        _ if mongodb::OPTIONS.contains(&key) => Some("it belongs to a MongoDB source".to_owned()),
+        _ => None,
     });
     let path = options.path_of("url");
     match options.get("url") {
@@ -207,6 +215,9 @@ fn read_source(
     url_path: &str,
     problems: &mut Problems,
 ) -> Option<SourceConfig> {
+    if mongodb::is_url(text) {
+        return mongodb::read_source(name, options, text, url_path, problems);
+    }
     let url = url::parse(text, url_path, problems);
     let (from, server_id, integers, dates) = read_options(options, problems);
     let Some(url) = url else {
@@ -263,7 +274,7 @@ fn read_options(
     )
 }
 
-fn read_from(options: &Options<'_>, problems: &mut Problems) -> Option<From> {
+pub(super) fn read_from(options: &Options<'_>, problems: &mut Problems) -> Option<From> {
     const WORDS: [&str; 2] = ["now", "earliest"];
     let path = options.path_of("from");
     let text = match options.get("from") {
@@ -303,7 +314,7 @@ fn read_from(options: &Options<'_>, problems: &mut Problems) -> Option<From> {
     }
 }
 
-fn read_tables(
+pub(super) fn read_tables(
     options: &Options<'_>,
     database: Option<&str>,
     problems: &mut Problems,

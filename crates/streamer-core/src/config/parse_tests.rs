@@ -15,7 +15,9 @@ fn only(config: &Config) -> (&SourceConfig, &MysqlConfig) {
     let [source] = config.sources.as_slice() else {
         panic!("{config:?}");
     };
-    let ConnectorConfig::Mysql(mysql) = &source.connector;
+    let ConnectorConfig::Mysql(mysql) = &source.connector else {
+        panic!("a source of MySQL")
+    };
     (source, mysql)
 }
 
@@ -85,7 +87,9 @@ fn every_option_is_read() {
     let names: Vec<_> = config.sources.iter().map(|source| source.name.as_str()).collect();
     assert_eq!(names, ["plain", "shop.eu-1"]);
     let source = &config.sources[1];
-    let ConnectorConfig::Mysql(mysql) = &source.connector;
+    let ConnectorConfig::Mysql(mysql) = &source.connector else {
+        panic!("a source of MySQL")
+    };
     assert_eq!(source.from, From::Position(Position::parse(POSITION).unwrap()));
     assert_eq!(source.tables.patterns(), ["shop.orders", "!shop.x"]);
     assert_eq!(mysql.tls, identity());

@@ -189,29 +189,28 @@ fn without_scheme(text: &str) -> Result<&str, Sentence> {
                 .strip_prefix("//")
                 .ok_or_else(|| format!("{SHAPE}, found no // behind the scheme").into());
         }
-        "postgres" | "postgresql" => "PostgreSQL is not supported, expected mysql:// or mariadb://",
-        "mongodb" | "mongodb+srv" => {
-            "MongoDB is not supported in this version, expected mysql:// or mariadb://"
+        "postgres" | "postgresql" => {
+            "PostgreSQL is not supported, expected mysql://, mariadb:// or mongodb://"
         }
         "sqlite" | "sqlite3" | "file" => {
-            "SQLite is not supported in this version, expected mysql:// or mariadb://"
+            "SQLite is not supported in this version, expected mysql://, mariadb:// or mongodb://"
         }
         "http" | "https" => {
             "expected the address of a database, mysql:// or mariadb://, found that of a web server"
         }
-        "jdbc" => "expected mysql:// or mariadb:// without jdbc: before it",
+        "jdbc" => "expected mysql://, mariadb:// or mongodb:// without jdbc: before it",
         "mysqlx" => {
             "the X protocol is not supported, expected mysql:// and the port of the classic protocol (3306)"
         }
-        "redis" | "rediss" => "Redis is no source, expected mysql:// or mariadb://",
+        "redis" | "rediss" => "Redis is no source, expected mysql://, mariadb:// or mongodb://",
         _ if scheme.starts_with("mysql+") || scheme.starts_with("mariadb+") || scheme == "mysql2" => {
-            "expected mysql:// or mariadb:// without the name of a driver"
+            "expected mysql://, mariadb:// or mongodb:// without the name of a driver"
         }
         _ => match nearest(&scheme, &["mysql", "mariadb"]) {
             Some(nearest) if rest.starts_with("//") => {
                 return Err(format!("unknown scheme, did you mean {nearest}://?").into());
             }
-            _ if rest.starts_with("//") => "unknown scheme, expected mysql:// or mariadb://",
+            _ if rest.starts_with("//") => "unknown scheme, expected mysql://, mariadb:// or mongodb://",
             _ => return Err(format!("{SHAPE}, found a text without scheme").into()),
         },
     };

@@ -49,23 +49,22 @@ fn a_wrong_scheme_is_refused_with_what_was_expected() {
         ),
         ("mysql:host", format!("{SHAPE}, found no // behind the scheme")),
         ("mysql:/host", format!("{SHAPE}, found no // behind the scheme")),
-        ("://h", "unknown scheme, expected mysql:// or mariadb://".into()),
+        (
+            "://h",
+            "unknown scheme, expected mysql://, mariadb:// or mongodb://".into(),
+        ),
         ("mysq://h", "unknown scheme, did you mean mysql://?".into()),
         (
             "oracle://h",
-            "unknown scheme, expected mysql:// or mariadb://".into(),
+            "unknown scheme, expected mysql://, mariadb:// or mongodb://".into(),
         ),
         (
             "postgres://h/db",
-            "PostgreSQL is not supported, expected mysql:// or mariadb://".into(),
-        ),
-        (
-            "mongodb+srv://h",
-            "MongoDB is not supported in this version, expected mysql:// or mariadb://".into(),
+            "PostgreSQL is not supported, expected mysql://, mariadb:// or mongodb://".into(),
         ),
         (
             "sqlite:file.db",
-            "SQLite is not supported in this version, expected mysql:// or mariadb://".into(),
+            "SQLite is not supported in this version, expected mysql://, mariadb:// or mongodb://".into(),
         ),
         (
             "https://h",
@@ -73,11 +72,11 @@ fn a_wrong_scheme_is_refused_with_what_was_expected() {
         ),
         (
             "jdbc:mysql://h",
-            "expected mysql:// or mariadb:// without jdbc: before it".into(),
+            "expected mysql://, mariadb:// or mongodb:// without jdbc: before it".into(),
         ),
         (
             "mysql+pymysql://h",
-            "expected mysql:// or mariadb:// without the name of a driver".into(),
+            "expected mysql://, mariadb:// or mongodb:// without the name of a driver".into(),
         ),
         (
             "mysqlx://h",
@@ -86,7 +85,7 @@ fn a_wrong_scheme_is_refused_with_what_was_expected() {
         ),
         (
             "redis://h",
-            "Redis is no source, expected mysql:// or mariadb://".into(),
+            "Redis is no source, expected mysql://, mariadb:// or mongodb://".into(),
         ),
     ];
     assert_refused(&cases);

@@ -135,6 +135,8 @@ pub struct BatchWriter {
     savepoint: Option<Savepoint>,
     /// Position behind the newest transaction that has ended in this batch.
     reached: Option<Arc<str>>,
+    /// The same where it is a part of the text.
+    reached_text: Option<std::ops::Range<usize>>,
 }
 
 impl BatchWriter {
@@ -208,6 +210,7 @@ impl BatchWriter {
             self.newest_committed_ms = Some(transaction.committed_ms);
         }
         self.reached = Some(Arc::clone(position_after));
+        self.reached_text = None;
         self.announced = false;
     }
 
@@ -300,6 +303,29 @@ impl BatchWriter {
         self.push_text(renamed_to);
         self.changes += 1;
         self.index += 1;
+    }
+
+    /// Counts a change that was written whole, outside of a transaction of this writer.
+    pub(super) fn count_change(&mut self, committed_ms: f64) {
+        self.changes += 1;
+        self.newest_committed_ms = Some(committed_ms);
+    }
+
+    /// Ends the rows that are being written.
+    pub(super) fn end_rows(&mut self) {
+        self.close_rows();
+    }
+
+    /// Writes over a number of the present batch.
+    pub(super) fn replace_number(&mut self, at: usize, value: f64) {
+        if let Some(slot) = self.numbers.get_mut(at) {
+            *slot = value;
+        }
+    }
+
+    /// Numbers in the present batch.
+    pub(super) fn numbers_len(&self) -> usize {
+        self.numbers.len()
     }
 
     /// Number of words that a changed set of `columns` columns takes.
@@ -421,6 +447,23 @@ impl BatchWriter {
         }
     }
 
+    /// Bytes of text since the last [`take`](Self::take).
+    pub(super) fn text_len(&self) -> usize {
+        self.text.len()
+    }
+
+    /// The text from `start` on is the position behind what was written.
+    pub(super) fn reach_text(&mut self, start: usize) {
+        self.reached = None;
+        self.reached_text = Some(start..self.text.len());
+    }
+
+    /// Position behind what was written.
+    fn position(&self) -> Option<Arc<str>> {
+        let text = || Some(self.text.get(self.reached_text.clone()?)?.into());
+        self.within().or_else(|| self.reached.clone()).or_else(text)
+    }
+
     /// Position behind the newest change of the open transaction, where this batch holds some of it.
     fn within(&self) -> Option<Arc<str>> {
         let transaction = self.transaction.as_ref()?;
@@ -443,8 +486,9 @@ impl BatchWriter {
             self.text.capacity(),
             self.bytes.capacity(),
         );
-        let position = self.within().or_else(|| self.reached.clone());
+        let position = self.position();
         self.reached = None;
+        self.reached_text = None;
         let batch = Batch {
             position,
             numbers: std::mem::take(&mut self.numbers),

@@ -14,6 +14,12 @@
 //! | [`RECORD_ROWS`] | operation, shape of the before image or -1, shape of the after image or -1, words per changed set, count, then the rows |
 //! | [`RECORD_COMMIT`] | text: position after the transaction |
 //! | [`RECORD_TABLE`] | operation, text: database, text: table, text: the new name as `database.table`, or empty |
+//! | [`RECORD_DOCUMENT`] | see [`BatchWriter::put_document`] |
+//!
+//! A document of MongoDB stays BSON. Its record holds: commit time (ms since the epoch), text: id of the change, text:
+//! position after it, text: id of its transaction (empty: none), index in that transaction, 1 where it is known to be the
+//! last of it, operation, shape (database and table, without columns), bytes: key, bytes: before, bytes: after, bytes:
+//! description of the update (each empty where absent), text: paths of the changed fields as a JSON array, or empty.
 //!
 //! A *text* field is one number: the offset in `text` (in UTF-16 code units) where it ends; it begins where the
 //! previous one ended. A *bytes* field is the same in `bytes`. A row is, for an update with both images, the changed
@@ -32,8 +38,10 @@
 //! MariaDB refuse both.
 
 mod batch;
+mod document;
 mod layout;
 
 pub use batch::{Batch, BatchWriter, Mark, Operation, Transaction};
 pub use batch::{RECORD_COMMIT, RECORD_ROWS, RECORD_TABLE, RECORD_TRANSACTION};
+pub use document::{DocumentChange, LastMark, RECORD_DOCUMENT};
 pub use layout::{Column, Encoding, Shape, ShapeId, TableLayout};

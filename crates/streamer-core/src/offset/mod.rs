@@ -3,9 +3,11 @@
 mod gtid_wire;
 mod intervals;
 mod mariadb;
+mod mongodb;
 mod mysql;
 mod position;
 
 pub use mariadb::{MariadbGtid, MariadbGtidList};
+pub use mongodb::MongodbOffset;
 pub use mysql::{GtidInterval, GtidSet, MysqlGtid};
 pub use position::{MAX_POSITION_BYTES, Offset, Position, Within};

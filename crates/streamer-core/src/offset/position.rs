@@ -6,6 +6,7 @@
 //! mysql:3e11fa47-71ca-11e1-9e33-c80aa9429562:1-77~5d2f0c1a
 //! mariadb:0-1-100,1-2-5~0c9b7e55
 //! mysql-file:3e11fa47-71ca-11e1-9e33-c80aa9429562:binlog.000003:1547~91d00f3e
+//! mongodb:8265EB…0004~77ac01d3
 //! mysql:<start>~mysql:<delivered>~<checksum>+<transaction>/<changes>
 //! ```
 //!
@@ -25,7 +26,7 @@ use std::sync::Arc;
 
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
 
-use super::{GtidSet, MariadbGtidList};
+use super::{GtidSet, MariadbGtidList, MongodbOffset};
 use crate::code::Code;
 use crate::error::{Error, Result};
 
@@ -50,6 +51,8 @@ pub enum Offset {
     MysqlGtid(GtidSet),
     /// MariaDB: the last transaction of each domain.
     MariadbGtid(MariadbGtidList),
+    /// MongoDB: a resume token, or a cluster time.
+    Mongodb(MongodbOffset),
     /// MySQL without GTIDs: a byte in a file of one server.
     MysqlFile {
         /// `server_uuid` of the server whose file it is: another server's file of that name holds other bytes.
@@ -154,12 +157,13 @@ impl fmt::Display for Position {
 }
 
 impl Offset {
-    /// The word with which its text begins: `mysql`, `mysql-file`, `mariadb`.
+    /// The word with which its text begins: `mysql`, `mysql-file`, `mariadb`, `mongodb`, `mongodb-invalidate`, `mongodb-time`.
     pub fn kind(&self) -> &'static str {
         match self {
             Self::MysqlGtid(_) => KIND_MYSQL,
             Self::MariadbGtid(_) => KIND_MARIADB,
             Self::MysqlFile { .. } => KIND_MYSQL_FILE,
+            Self::Mongodb(offset) => offset.kind(),
         }
     }
 
@@ -168,8 +172,13 @@ impl Offset {
             Some((KIND_MYSQL, set)) => Ok(Self::MysqlGtid(GtidSet::parse(set)?)),
             Some((KIND_MARIADB, list)) => Ok(Self::MariadbGtid(MariadbGtidList::parse(list)?)),
             Some((KIND_MYSQL_FILE, place)) => parse_file(place),
+            Some((kind, place)) if MongodbOffset::is_kind(kind) => MongodbOffset::parse(kind, place)
+                .map(Self::Mongodb)
+                .ok_or_else(|| {
+                    invalid("A position in a change stream holds a resume token or a cluster time.")
+                }),
             _ => Err(invalid(
-                "A position begins with mysql:, mysql-file: or mariadb:; this one may come from a newer version.",
+                "A position begins with mysql:, mysql-file:, mariadb: or mongodb:; this one may come from a newer version.",
             )),
         }
     }
@@ -181,6 +190,7 @@ impl fmt::Display for Offset {
         match self {
             Self::MysqlGtid(set) => write!(f, "{set}"),
             Self::MariadbGtid(list) => write!(f, "{list}"),
+            Self::Mongodb(offset) => write!(f, "{offset}"),
             Self::MysqlFile { server, file, offset } => {
                 let (server, file) = (utf8_percent_encode(server, NAME), utf8_percent_encode(file, NAME));
                 write!(f, "{server}:{file}:{offset}")

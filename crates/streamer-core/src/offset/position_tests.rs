@@ -116,7 +116,7 @@ fn text_that_is_no_position_is_refused_with_what_is_wrong() {
         (format!("{good}+a/-1"), "Behind the +"),
         (format!("{good}+a/4294967296"), "Behind the +"),
         (format!("{good}+a\n/1"), "Behind the +"),
-        (sealed("mongodb:82"), "begins with"),
+        (sealed("postgres:82"), "begins with"),
         (sealed("mysql"), "begins with"),
         (sealed("mysql:x"), "begins with a uuid"),
         (sealed("mariadb:x"), "three whole numbers"),

@@ -45,6 +45,7 @@ use crate::checkpoint::{self, Saved};
 use crate::code::Code;
 use crate::config::{Config, ConnectorConfig, SourceConfig};
 use crate::error::{Error, Result};
+use crate::source::mongodb::MongodbConnector;
 use crate::source::mysql::MysqlConnector;
 use crate::source::{Connector, Settings};
 
@@ -450,8 +451,9 @@ impl Drop for Engine {
 
 /// The connector that a source asks for: the one place that knows all kinds.
 fn connector(source: &SourceConfig, settings: Settings) -> Box<dyn Connector> {
-    match source.connector {
-        ConnectorConfig::Mysql(_) => Box::new(MysqlConnector::new(source, settings)),
+    match &source.connector {
+        ConnectorConfig::Mongodb(config) => Box::new(MongodbConnector::new(source, config, settings)),
+        ConnectorConfig::Mysql(config) => Box::new(MysqlConnector::new(source, config, settings)),
     }
 }
 

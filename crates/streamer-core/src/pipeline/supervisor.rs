@@ -250,6 +250,7 @@ impl Supervisor {
 
     /// Enters a delivery that reaches a position.
     fn record(&self, sequence: u64, position: Option<&Arc<str>>) {
+        let position = position.filter(|position| !position.is_empty());
         if let (Some(keeper), Some(position)) = (&self.shared.keeper, position) {
             let place = Place {
                 position: Arc::clone(position),

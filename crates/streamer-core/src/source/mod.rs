@@ -3,6 +3,7 @@
 //! A connector is pulled: the pipeline asks for the next [`Item`] only while the delivery window has room, so that a
 //! slow application slows the server's socket instead of filling memory.
 
+pub mod mongodb;
 pub mod mysql;
 
 use std::sync::Arc;

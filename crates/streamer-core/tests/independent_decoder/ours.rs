@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::json;
-use streamer_core::config::Config;
+use streamer_core::config::{Config, ConnectorConfig};
 use streamer_core::event::{Batch, Encoding, RECORD_COMMIT, RECORD_ROWS, RECORD_TRANSACTION, Shape, ShapeId};
 use streamer_core::source::mysql::MysqlConnector;
 use streamer_core::source::{Connector, Item, Settings};
@@ -29,7 +29,11 @@ pub async fn connect(port: u16) -> MysqlConnector {
         batch_size: 5,
         batch_bytes: 1 << 20,
     };
-    let mut connector = MysqlConnector::new(&config.sources[0], settings);
+    let source = &config.sources[0];
+    let ConnectorConfig::Mysql(mysql) = &source.connector else {
+        panic!("a MySQL source");
+    };
+    let mut connector = MysqlConnector::new(source, mysql, settings);
     connector.connect().await.unwrap();
     connector
 }

@@ -25,7 +25,7 @@ use super::stream::EventStream;
 use super::tracker::Tracker;
 use crate::checkpoint::{Definitions, Saved};
 use crate::code::{Code, Retry};
-use crate::config::{Address, ConnectorConfig, From, MysqlConfig, SourceConfig, TlsMode};
+use crate::config::{Address, From, MysqlConfig, SourceConfig, TlsMode};
 use crate::error::{Error, Result};
 use crate::offset::{Offset, Position};
 use crate::source::{Beat, Connector, Gap, Item, Settings};
@@ -64,17 +64,18 @@ struct Running {
     pulse: Pulse,
     /// The newest answer of the pulse that became a beat.
     beaten: Option<u64>,
+    /// Everything that was committed before this moment has been read; ms since the epoch, local clock.
+    proven_ms: Option<f64>,
     /// Position at the last heartbeat, and the newest answer of the pulse then.
     idle: Option<(Arc<str>, u64)>,
 }
 
 impl MysqlConnector {
     /// A connector for a source; nothing connects yet.
-    pub fn new(source: &SourceConfig, settings: Settings) -> Self {
-        let ConnectorConfig::Mysql(config) = source.connector.clone();
+    pub fn new(source: &SourceConfig, config: &MysqlConfig, settings: Settings) -> Self {
         Self {
             source: source.clone(),
-            config,
+            config: config.clone(),
             settings,
             address: 0,
             identity: None,
@@ -114,6 +115,7 @@ impl MysqlConnector {
             stream,
             pulse,
             beaten: None,
+            proven_ms: None,
             idle: None,
         });
         self.down_since = None;
@@ -431,7 +433,7 @@ async fn step(
     }
     if beats && reader.is_between() && reader.writer.changes() == 0 {
         running.check_log(reader)?;
-        return Ok(Some(Item::Beat(running.idle_beat(reader))));
+        return Ok(running.idle_beat(reader).map(Item::Beat));
     }
     Ok(None)
 }
@@ -461,20 +463,31 @@ impl Running {
         Ok(())
     }
 
-    /// The server says that it has sent everything: it had committed nothing more when it wrote this.
-    fn idle_beat(&mut self, reader: &mut Reader) -> Beat {
-        let reading = self.pulse.reading();
-        let round_trip_ms = reading.as_ref().map_or(0.0, |reading| reading.round_trip_ms);
-        self.beaten = reading.as_ref().map(|reading| reading.number);
-        Beat {
-            fresh_until_ms: now_ms() - round_trip_ms,
-            round_trip_ms,
-            clock_offset_ms: reading.map(|reading| reading.clock_offset_ms),
-            position: reader.track.text(),
+    /// Until when everything that the server had committed is known to have been read: when the newest question was sent whose
+    /// answer lies behind the reader. A heartbeat of the dump proves less than it seems to: on a slow link it may
+    /// have been written long before it arrived.
+    fn prove(&mut self, reader: &Reader) {
+        if let Some(reading) = self.pulse.reading()
+            && reader.has_read(&reading.end)
+        {
+            self.proven_ms = Some(reading.asked_ms);
         }
     }
 
-    /// Under load there are no heartbeats: the newest commit is the proof, once for each answer of the pulse.
+    /// A heartbeat of the dump; the link lives.
+    fn idle_beat(&mut self, reader: &mut Reader) -> Option<Beat> {
+        self.prove(reader);
+        let reading = self.pulse.reading()?;
+        self.beaten = Some(reading.number);
+        Some(Beat {
+            fresh_until_ms: self.proven_ms?,
+            round_trip_ms: reading.round_trip_ms,
+            clock_offset_ms: Some(reading.clock_offset_ms),
+            position: reader.track.text(),
+        })
+    }
+
+    /// Under load there are no heartbeats: the newest commit is a proof too, once for each answer of the pulse.
     fn due_beat(&mut self, reader: &mut Reader) -> Option<Beat> {
         let reading = self.pulse.reading()?;
         let committed_ms = reader.newest_committed_ms?;
@@ -482,8 +495,12 @@ impl Running {
             return None;
         }
         self.beaten = Some(reading.number);
+        self.prove(reader);
+        let committed_ms = (committed_ms - reading.clock_offset_ms).min(now_ms());
         Some(Beat {
-            fresh_until_ms: (committed_ms - reading.clock_offset_ms).min(now_ms()),
+            fresh_until_ms: self
+                .proven_ms
+                .map_or(committed_ms, |proven| proven.max(committed_ms)),
             round_trip_ms: reading.round_trip_ms,
             clock_offset_ms: Some(reading.clock_offset_ms),
             position: reader.track.text(),

@@ -22,7 +22,9 @@ pub struct Reading {
     pub round_trip_ms: f64,
     /// The server's clock minus ours, in ms.
     pub clock_offset_ms: f64,
-    /// Where the server's log ended.
+    /// When the question was sent, ms since the epoch by the local clock.
+    pub asked_ms: f64,
+    /// Where the server's log ended: it holds everything that was committed when the question was sent.
     pub end: Offset,
     /// Counts answers.
     pub number: u64,
@@ -97,6 +99,7 @@ async fn ask(link: &mut Link, server: &Server) -> Result<Reading> {
         .map_or(sent_ms, |seconds| seconds * 1000.0);
     let end = logged_offset(link, server).await?;
     Ok(Reading {
+        asked_ms: sent_ms,
         end,
         round_trip_ms,
         clock_offset_ms: server_ms - (sent_ms + round_trip_ms / 2.0),

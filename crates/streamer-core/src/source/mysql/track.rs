@@ -189,6 +189,30 @@ impl Track {
         }
     }
 
+    /// Whether everything in a log that ends at `end` has been read; the reader is at `place`.
+    pub fn holds(&self, end: &Offset, place: &FilePlace) -> bool {
+        match (&self.done, end) {
+            (Offset::MysqlGtid(done), Offset::MysqlGtid(end)) => {
+                if end.is_subset_of(done) {
+                    return true;
+                }
+                // A prepared transaction counts as executed, and is held here until its fate is known.
+                let mut read = done.clone();
+                for prepared in &self.prepared {
+                    if let TransactionId::Mysql(gtid) = &prepared.id {
+                        read.insert(gtid);
+                    }
+                }
+                end.is_subset_of(&read)
+            }
+            (Offset::MariadbGtid(done), Offset::MariadbGtid(end)) => end.is_covered_by(done),
+            (Offset::MysqlFile { .. }, Offset::MysqlFile { file, offset, .. }) => {
+                !place.is_before(file, *offset)
+            }
+            _ => false,
+        }
+    }
+
     /// A transaction that was delivered before was passed over.
     pub fn pass(&mut self, id: &TransactionId, place: &FilePlace) {
         if let Some(passing) = &mut self.passing {

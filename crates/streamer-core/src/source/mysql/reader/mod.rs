@@ -36,7 +36,7 @@ use super::tracker::Tracker;
 use crate::config::{Dates, TableFilter};
 use crate::error::Result;
 use crate::event::{BatchWriter, ShapeId};
-use crate::offset::{Position, Within};
+use crate::offset::{Offset, Position, Within};
 use crate::source::Item;
 
 /// A transaction that is being read.
@@ -184,6 +184,11 @@ impl Reader {
     /// Whether rows wait for room in a batch.
     pub fn has_job(&self) -> bool {
         self.job.is_some()
+    }
+
+    /// Whether everything in a log that ends at `end` has been read.
+    pub fn has_read(&self, end: &Offset) -> bool {
+        self.track.holds(end, &self.place)
     }
 
     /// Whether the reader stands between two transactions.

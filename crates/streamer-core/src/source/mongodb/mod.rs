@@ -1,0 +1,18 @@
+//! MongoDB's change streams.
+//!
+//! The official driver makes connections, finds the primary and authenticates. Everything behind an open cursor is done
+//! here: where to resume, what to do where the driver's own change stream ends for good (an `invalidate`, an event that is
+//! larger than a reply may be, history that is gone), and the copy of each event's raw documents into a batch.
+
+mod connect;
+mod connector;
+mod event;
+mod failure;
+mod preflight;
+mod reader;
+mod resume;
+mod scope;
+mod stream;
+mod transaction;
+
+pub use connector::MongodbConnector;

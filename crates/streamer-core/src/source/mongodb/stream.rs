@@ -1,0 +1,339 @@
+//! An open change stream: its cursor, and the batch of the server that is being read.
+
+use std::time::Duration;
+
+use bson::raw::cstr;
+use bson::{Bson, RawArrayBuf, RawDocument, RawDocumentBuf, Timestamp, rawdoc};
+use futures_util::StreamExt;
+use mongodb::raw_batch_cursor::{RawBatch, RawBatchCursor};
+use tokio::time::Instant;
+
+use super::connect::Connected;
+use super::event::undecodable;
+use super::failure::client_error;
+use super::preflight::{Server, now_ms};
+use super::resume::{Resume, Token};
+use super::scope::{Scope, match_stage};
+use crate::code::Code;
+use crate::config::{BeforeChange, MongodbConfig, TableFilter};
+use crate::error::{Error, Result};
+
+/// How much of an event is asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Mode {
+    /// All that the user wants, as many events in a batch as fit.
+    Whole,
+    /// The same, one event in a batch: an error then stands directly before the event that is too large.
+    Single,
+    /// One event without its images.
+    WithoutImages,
+    /// One event without any content.
+    KeyOnly,
+}
+
+/// What a stream is made from.
+pub struct Plan<'a> {
+    /// The options.
+    pub config: &'a MongodbConfig,
+    /// What is delivered.
+    pub tables: &'a TableFilter,
+    /// What is watched.
+    pub scope: &'a Scope,
+    /// The server.
+    pub server: &'a Server,
+    /// Longest wait of the server for an event.
+    pub wait: Duration,
+}
+
+/// A cursor and its present batch.
+pub struct Stream {
+    cursor: RawBatchCursor,
+    batch: Option<Unread>,
+    /// When the question that is open was asked.
+    asked: Option<(Instant, f64)>,
+}
+
+/// A batch, and how far it was read.
+struct Unread {
+    reply: RawBatch,
+    at: usize,
+    end: usize,
+}
+
+/// What the server says with a batch.
+#[derive(Debug, Default)]
+pub struct Answer {
+    /// Where the stream stands behind the batch.
+    pub token: Option<String>,
+    /// The newest operation that the answer covers.
+    pub operation_time: Option<Timestamp>,
+    /// The newest operation that the server has heard of.
+    pub cluster_time: Option<Timestamp>,
+    /// It held no event.
+    pub is_empty: bool,
+    /// When its question was asked, in ms since the epoch.
+    pub asked_ms: f64,
+    /// How long it took.
+    pub took: Duration,
+}
+
+impl Plan<'_> {
+    /// The command that opens the stream.
+    fn command(&self, resume: &Resume, mode: Mode) -> Result<RawDocumentBuf> {
+        let mut pipeline = RawArrayBuf::new();
+        pipeline.push(rawdoc! { "$changeStream": self.first_stage(resume, mode) });
+        if let Some(stage) = match_stage(self.tables, self.scope) {
+            pipeline.push(RawDocumentBuf::try_from(&stage).map_err(|_| not_sent())?);
+        }
+        if matches!(mode, Mode::Whole | Mode::Single) {
+            for stage in &self.config.pipeline {
+                let stage = Bson::try_from(stage.clone()).map_err(|_| not_sent())?;
+                let Bson::Document(stage) = stage else {
+                    return Err(not_sent());
+                };
+                pipeline.push(RawDocumentBuf::try_from(&stage).map_err(|_| not_sent())?);
+            }
+        }
+        if mode == Mode::KeyOnly {
+            let content = ["fullDocument", "fullDocumentBeforeChange", "updateDescription"];
+            let fields: RawArrayBuf = content.into_iter().collect();
+            pipeline.push(rawdoc! { "$unset": fields });
+        } else if self.server.has_split_events() {
+            pipeline.push(rawdoc! { "$changeStreamSplitLargeEvent": {} });
+        }
+        let mut command = match self.scope {
+            Scope::Collection(_, table) => rawdoc! { "aggregate": table.as_str() },
+            _ => rawdoc! { "aggregate": 1 },
+        };
+        command.append(cstr!("pipeline"), pipeline);
+        let cursor = if mode == Mode::Whole {
+            rawdoc! {}
+        } else {
+            rawdoc! { "batchSize": 1 }
+        };
+        command.append(cstr!("cursor"), cursor);
+        command.append(cstr!("readConcern"), rawdoc! { "level": "majority" });
+        Ok(command)
+    }
+
+    fn first_stage(&self, resume: &Resume, mode: Mode) -> RawDocumentBuf {
+        let mut stage = RawDocumentBuf::new();
+        if matches!(mode, Mode::Whole | Mode::Single) {
+            stage.append(cstr!("fullDocument"), self.config.full_document.as_str());
+            if self.config.before_change != BeforeChange::Off {
+                stage.append(
+                    cstr!("fullDocumentBeforeChange"),
+                    self.config.before_change.as_str(),
+                );
+            }
+        }
+        if self.server.has_expanded_events() {
+            stage.append(cstr!("showExpandedEvents"), true);
+        }
+        if *self.scope == Scope::Deployment {
+            stage.append(cstr!("allChangesForCluster"), true);
+        }
+        resume.add_to(&mut stage);
+        stage
+    }
+}
+
+fn not_sent() -> Error {
+    Error::new(
+        Code::ConfigInvalid,
+        "A stage of the `pipeline` has no form in BSON.",
+    )
+}
+
+impl Stream {
+    /// Opens a stream.
+    ///
+    /// # Errors
+    /// The driver's; `Err(Err(…))` is what never reached it.
+    pub async fn open(
+        connected: &Connected,
+        plan: &Plan<'_>,
+        resume: &Resume,
+        mode: Mode,
+    ) -> Result<Self, std::result::Result<mongodb::error::Error, Error>> {
+        let command = plan.command(resume, mode).map_err(Err)?;
+        let database = connected.client.database(plan.scope.database());
+        let asked = Some((Instant::now(), now_ms()));
+        let mut action = database.run_raw_cursor_command(command).max_time(plan.wait);
+        if mode != Mode::Whole {
+            action = action.batch_size(1);
+        }
+        if let Some(criteria) = &connected.criteria {
+            action = action.selection_criteria(criteria.clone());
+        }
+        let cursor = action.batch().await.map_err(Ok)?;
+        Ok(Self {
+            cursor,
+            batch: None,
+            asked,
+        })
+    }
+
+    /// When the open question was asked; asks one where none is open.
+    pub fn asked(&mut self) -> Instant {
+        self.asked.get_or_insert_with(|| (Instant::now(), now_ms())).0
+    }
+
+    /// Waits for the next batch. Cancel-safe: the question stays open.
+    pub async fn load(&mut self) -> std::result::Result<(), mongodb::error::Error> {
+        self.asked();
+        match self.cursor.next().await {
+            Some(Ok(reply)) => {
+                self.batch = Some(Unread::new(reply)?);
+                Ok(())
+            }
+            Some(Err(error)) => Err(error),
+            None => Err(mongodb::error::Error::custom(
+                "the server closed the cursor".to_owned(),
+            )),
+        }
+    }
+
+    /// Whether a batch is being read.
+    pub fn has_batch(&self) -> bool {
+        self.batch.is_some()
+    }
+
+    /// The next event of the batch.
+    ///
+    /// # Errors
+    /// `ERR_STREAMER_LOG_UNDECODABLE` where the batch is no valid BSON.
+    pub fn event(&mut self) -> Result<Option<&RawDocument>> {
+        match &mut self.batch {
+            Some(batch) => batch.next(),
+            None => Ok(None),
+        }
+    }
+
+    /// Ends the batch; what the server said with it.
+    pub fn finish(&mut self) -> Answer {
+        let Some(batch) = self.batch.take() else {
+            return Answer::default();
+        };
+        let (since, asked_ms) = self.asked.take().unwrap_or_else(|| (Instant::now(), now_ms()));
+        let reply = batch.reply.as_raw_document();
+        let cursor = reply.get_document("cursor").ok();
+        let token = cursor.and_then(|cursor| cursor.get_document("postBatchResumeToken").ok());
+        let time = reply.get_document("$clusterTime").ok();
+        Answer {
+            token: token.and_then(Token::read).map(str::to_owned),
+            operation_time: reply.get_timestamp("operationTime").ok(),
+            cluster_time: time.and_then(|time| time.get_timestamp("clusterTime").ok()),
+            is_empty: batch.is_empty(),
+            asked_ms,
+            took: since.elapsed(),
+        }
+    }
+}
+
+impl Unread {
+    fn new(reply: RawBatch) -> std::result::Result<Self, mongodb::error::Error> {
+        let whole = reply.as_raw_document().as_bytes();
+        let events = reply.doc_slices()?.as_bytes();
+        // The array lies in the reply: where, is kept instead of a borrow.
+        let start = (events.as_ptr() as usize).saturating_sub(whole.as_ptr() as usize);
+        let end = start + events.len();
+        // Behind the array's own length.
+        Ok(Self {
+            at: start + 4,
+            end,
+            reply,
+        })
+    }
+
+    fn is_empty(&self) -> bool {
+        self.reply.doc_slices().is_ok_and(|events| events.is_empty())
+    }
+
+    /// An element of the array: its type, its index as text, and the document.
+    fn next(&mut self) -> Result<Option<&RawDocument>> {
+        let bytes = self.reply.as_raw_document().as_bytes();
+        let rest = bytes.get(self.at..self.end).unwrap_or_default();
+        match element(rest) {
+            Element::End => Ok(None),
+            Element::Document { skip, length } => {
+                let start = self.at + skip;
+                self.at = start + length;
+                let document = bytes.get(start..self.at).unwrap_or_default();
+                RawDocument::from_bytes(document).map(Some).map_err(undecodable)
+            }
+            Element::Broken => Err(Error::new(
+                Code::LogUndecodable,
+                "A batch of the change stream is no array of documents.",
+            )),
+        }
+    }
+}
+
+#[derive(Debug, PartialEq, Eq)]
+enum Element {
+    End,
+    Document { skip: usize, length: usize },
+    Broken,
+}
+
+/// What an array's bytes begin with.
+fn element(rest: &[u8]) -> Element {
+    match rest {
+        [0] => Element::End,
+        [0x03, name @ ..] => {
+            let Some(index) = name.iter().take(16).position(|&byte| byte == 0) else {
+                return Element::Broken;
+            };
+            let document = name.get(index + 1..).unwrap_or_default();
+            let length = document
+                .first_chunk()
+                .and_then(|length| usize::try_from(i32::from_le_bytes(*length)).ok());
+            match length {
+                Some(length) if (5..document.len()).contains(&length) => Element::Document {
+                    skip: index + 2,
+                    length,
+                },
+                _ => Element::Broken,
+            }
+        }
+        _ => Element::Broken,
+    }
+}
+
+/// The error of a stream that could not be opened.
+pub fn opening_error(error: std::result::Result<&mongodb::error::Error, &Error>) -> Error {
+    match error {
+        Ok(error) => client_error(error),
+        Err(error) => error.clone(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn elements_are_found_and_broken_ones_are_refused() {
+        let array: RawArrayBuf = [rawdoc! { "a": 1 }, rawdoc! {}].into_iter().collect();
+        let bytes = array.as_bytes();
+        let Element::Document { skip, length } = element(&bytes[4..]) else {
+            panic!("no document");
+        };
+        let document = RawDocument::from_bytes(&bytes[4 + skip..4 + skip + length]).unwrap();
+        assert_eq!(document.get_i32("a").unwrap(), 1);
+        let second = &bytes[4 + skip + length..];
+        assert_eq!(element(second), Element::Document { skip: 3, length: 5 });
+        assert_eq!(element(&second[8..]), Element::End);
+        for broken in [
+            &[][..],
+            &[3],
+            &[3, 48, 0],
+            &[3, 48, 0, 5, 0, 0, 0, 0],
+            &[2, 48, 0, 5, 0, 0, 0, 0, 0],
+        ] {
+            assert_eq!(element(broken), Element::Broken, "{broken:?}");
+        }
+        assert_eq!(element(&[3, 48, 0, 255, 255, 255, 255, 0, 0]), Element::Broken);
+    }
+}
