@@ -34,7 +34,6 @@ const FAULTS = [
   {
     name: 'server killed (SIGKILL) and started again',
     disturbs: true,
-    sides: ['mysql', 'mariadb'],
     async inject({ server, rng }) {
       await server.kill()
       await sleep(100 + rng.below(4000))
@@ -54,33 +53,39 @@ const FAULTS = [
   },
   {
     name: 'half-open link',
+    sides: ['mysql', 'mariadb'],
     disturbs: true,
     // Longer than the heartbeat timeout: what a shorter one swallows no network gives back either.
     inject: world => throughProxies(world, { kind: 'blackhole' }, 4000, 8000),
   },
   {
     name: 'half-open towards the reader',
+    sides: ['mysql', 'mariadb'],
     disturbs: true,
     inject: world => throughProxies(world, { kind: 'blackhole', direction: 'toClient' }, 4000, 8000),
   },
   {
     name: 'slow link',
+    sides: ['mysql', 'mariadb'],
     disturbs: false,
     inject: world => throughProxies(world, { kind: 'throttle', bytes: 20_000 }, 1000, 4000),
   },
   {
     name: 'one byte at a time',
+    sides: ['mysql', 'mariadb'],
     disturbs: false,
     inject: world => throughProxies(world, { kind: 'drip' }, 500, 3000),
   },
   {
     name: 'reset in the middle of a packet',
+    sides: ['mysql', 'mariadb'],
     disturbs: true,
     inject: world =>
       throughProxies(world, { kind: 'resetAfter', bytes: 1 + world.rng.below(20_000) }, 1000, 3000),
   },
   {
     name: 'connections cut',
+    sides: ['mysql', 'mariadb'],
     disturbs: true,
     inject: world => throughProxies(world, { kind: 'cut', once: true }, 10, 100),
   },

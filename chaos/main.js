@@ -6,7 +6,7 @@ const os = require('node:os')
 const { parseArgs } = require('node:util')
 const { run } = require('./run')
 
-const SOURCES = ['mysql', 'mariadb']
+const SOURCES = ['mysql', 'mariadb', 'mongodb']
 
 async function main() {
   const { values } = parseArgs({
@@ -24,7 +24,7 @@ async function main() {
   let isClean = true
   for (const source of values.source) {
     if (!SOURCES.includes(source))
-      throw new Error(`--source: expected ${SOURCES.join(' or ')}, found ${source}`)
+      throw new Error(`--source: expected ${SOURCES.join(', ')}, found ${source}`)
     const say = values.quiet
       ? undefined
       : text => console.log(`  ${new Date().toISOString().slice(11, 19)} ${text}`)

@@ -21,6 +21,7 @@ const DEADLINE_MS = 120_000
 
 /** @returns {any} The part that a kind of source has of its own. @param {string} source */
 function sideOf(source) {
+  if (source === 'mongodb') return new (require('./mongo').Mongo)()
   const { Sql } = require('./sql')
   return new Sql(/** @type {'mysql' | 'mariadb'} */ (source))
 }
@@ -53,7 +54,8 @@ async function run({ source, seed, minutes, say = () => {} }) {
   const kit = await openKit()
   const side = sideOf(source)
   const server = await side.start(kit)
-  const proxies = [await kit.proxy(server), await kit.proxy(server)]
+  const isProxied = source !== 'mongodb'
+  const proxies = isProxied ? [await kit.proxy(server), await kit.proxy(server)] : []
   const checker = new Checker(change => side.hasRightShape(change))
   const gaps = []
   const streamer = new Streamer({ source: side.url(proxies[0]), heartbeat: HEARTBEAT })

@@ -58,7 +58,8 @@ for (const kind of /** @type {const} */ (['mysql', 'mariadb'])) {
   })
 
   test(`a row of 64 MB arrives alone, and whole (${kind})`, async () => {
-    const server = await kit[kind]({ args: ['--max-allowed-packet=256M', '--innodb-log-file-size=1G'] })
+    const redo = kind === 'mysql' ? '--innodb-redo-log-capacity=1G' : '--innodb-log-file-size=1G'
+    const server = await kit[kind]({ args: ['--max-allowed-packet=256M', redo] })
     const database = await freshDatabase(server)
     const writer = await database.connect()
     await writer.query('CREATE TABLE t (id INT PRIMARY KEY, text LONGTEXT)')
