@@ -1,0 +1,179 @@
+'use strict'
+
+// Ways to connect to MongoDB: TLS with an authority of one's own, passwords, certificates, several hosts; and what is refused.
+
+const assert = require('node:assert/strict')
+const { spawn } = require('node:child_process')
+const fs = require('node:fs')
+const net = require('node:net')
+const os = require('node:os')
+const path = require('node:path')
+const { after, before, test } = require('node:test')
+const { MongoClient } = require('mongodb')
+const { Streamer } = require('../..')
+const { collect } = require('../support/collect')
+const { eventually, openKit } = require('../support/servers')
+
+/** @type {import('../support/servers').Kit} */
+let kit
+/** @type {any} */
+let server
+/** @type {import('../support/servers').TlsPaths} */
+let tls
+/** @type {string} */
+let folder
+/** @type {MongoClient} */
+let admin
+
+const ROOT = 'root:of-the-log'
+
+before(async () => {
+  kit = await openKit()
+  folder = fs.mkdtempSync(path.join(os.tmpdir(), 'streamer-mongodb-'))
+  // Certificates of the kit's; MySQL's as good as any.
+  const other = await kit.mariadb({ tls: true })
+  tls = Object.fromEntries(
+    Object.entries(/** @type {any} */ (other.tls)).map(([name, file]) => {
+      const copy = path.join(folder, path.basename(String(file)))
+      fs.copyFileSync(String(file), copy)
+      return [name, copy]
+    })
+  )
+  await other.stop()
+  const both = path.join(folder, 'server.pem')
+  fs.writeFileSync(both, fs.readFileSync(tls.cert, 'utf8') + fs.readFileSync(tls.key, 'utf8'))
+  const keyFile = path.join(folder, 'members')
+  fs.writeFileSync(keyFile, 'c2hhcmVkIGJ5IHRoZSBtZW1iZXJz', { mode: 0o400 })
+  server = await kit.mongodb({ own: true })
+  const first = await new MongoClient(server.url).connect()
+  await first.db('admin').command({ createUser: 'root', pwd: 'of-the-log', roles: ['root'] })
+  await first.close()
+  await server.restart([
+    ...['--auth', '--keyFile', keyFile, '--tlsMode', 'preferTLS', '--tlsCertificateKeyFile', both],
+    ...['--tlsCAFile', tls.ca, '--tlsAllowConnectionsWithoutCertificates'],
+  ])
+  admin = await new MongoClient(as(ROOT)).connect()
+  await admin.db('shop').createCollection('orders')
+  const user = (name, roles, mechanisms = ['SCRAM-SHA-256']) =>
+    admin.db('admin').command({ createUser: name, pwd: 'p@ss:w/rd', roles, mechanisms })
+  const reading = [{ role: 'read', db: 'shop' }]
+  await user('modern', reading)
+  await user('older', reading, ['SCRAM-SHA-1'])
+  await user('stranger', [{ role: 'read', db: 'elsewhere' }])
+  await admin.db('$external').command({ createUser: 'CN=streamer test client', roles: reading })
+})
+after(async () => {
+  await admin?.close()
+  await kit?.close()
+  fs.rmSync(folder, { recursive: true, force: true })
+})
+
+/** The server's URL with credentials. @param {string} credentials @param {string} [rest] */
+function as(credentials, rest = '') {
+  const url = new URL(server.url)
+  const options = [url.search.slice(1), rest].filter(Boolean).join('&')
+  return `mongodb://${credentials}${credentials && '@'}127.0.0.1:${server.port}/shop?authSource=admin&${options}`
+}
+
+const encoded = name => `${name}:${encodeURIComponent('p@ss:w/rd')}`
+
+let last = 0
+
+/** Streams, and sees a document. @param {any} config */
+async function streams(config) {
+  const seen = await collect(config)
+  const _id = ++last
+  await admin.db('shop').collection('orders').insertOne({ _id })
+  await seen.until(() => seen.changes.some(change => change.key?._id === _id), 'the document')
+  await seen.stop()
+}
+
+/** @param {any} config @param {string} code @param {RegExp} [message] */
+async function refused(config, code, message = /./) {
+  const streamer = new Streamer(config)
+  await assert.rejects(streamer.start(), error => {
+    assert.equal(error.code, code, String(error))
+    assert.match(error.message, message)
+    assert.ok(!/p@ss|of-the-log|p%40ss/.test(`${error.stack}${JSON.stringify(error)}`), 'no password')
+    return true
+  })
+  await streamer.stop()
+}
+
+test('SCRAM-SHA-256 and SCRAM-SHA-1', async () => {
+  await streams(as(encoded('modern')))
+  await streams(as(encoded('older')))
+  await streams(as(encoded('older'), 'authMechanism=SCRAM-SHA-1'))
+})
+
+test('a wrong password, a user that is not there, and no user at all', async () => {
+  await refused(as('modern:wrong'), 'ERR_STREAMER_AUTH_REJECTED')
+  await refused(as(encoded('nobody')), 'ERR_STREAMER_AUTH_REJECTED')
+  await refused(as(''), 'ERR_STREAMER_GRANT_MISSING')
+})
+
+test('privileges that are missing are named', async () => {
+  await refused(as(encoded('stranger')), 'ERR_STREAMER_GRANT_MISSING', /shop|changeStream|read/)
+})
+
+test('TLS with an authority of one’s own, as a file and as text', async () => {
+  await streams({ url: as(encoded('modern')), tls: { ca: tls.ca } })
+  await streams({ url: as(encoded('modern')), tls: { ca: fs.readFileSync(tls.ca, 'utf8') } })
+})
+
+test('TLS whose authority is not known is refused, unless nothing is to be verified', async () => {
+  await refused({ url: as(encoded('modern')), tls: true }, 'ERR_STREAMER_TLS_CERTIFICATE_REJECTED')
+  await streams({ url: as(encoded('modern')), tls: { verify: false } })
+})
+
+test('a client certificate is an account (X.509)', async () => {
+  const url = as('', 'authMechanism=MONGODB-X509').replace('authSource=admin', 'authSource=$external')
+  await streams({ url, tls: { ca: tls.ca, cert: tls.clientCert, key: tls.clientKey } })
+})
+
+test('several hosts, of which one answers, and a direct connection', async () => {
+  const url = as(encoded('modern'))
+  await streams(url.replace('127.0.0.1:', '127.0.0.1:1,127.0.0.1:'))
+  await streams(as(encoded('modern'), 'directConnection=true').replace(/replicaSet=[^&]*&?/, ''))
+})
+
+/** The program of the kit's own servers, looked up as the kit does. */
+function program() {
+  const home = process.env.XDG_CACHE_HOME ?? path.join(os.homedir(), '.cache')
+  const folders = (process.env.PATH ?? '').split(path.delimiter)
+  const kept = process.env.STREAMER_TEST_CACHE ?? path.join(home, 'ultimate-streaming')
+  if (fs.existsSync(kept)) folders.push(...fs.readdirSync(kept).map(name => path.join(kept, name)))
+  const found = folders.map(place => path.join(place, 'mongod')).find(file => fs.existsSync(file))
+  assert.ok(found, 'mongod is there')
+  return found
+}
+
+test('a server that is no replica set has no change streams, and is told how to become one', async () => {
+  const dbPath = fs.mkdtempSync(path.join(folder, 'alone-'))
+  const port = await freePort()
+  const alone = spawn(program(), ['--dbpath', dbPath, '--port', String(port), '--bind_ip', '127.0.0.1'], {
+    stdio: 'ignore',
+  })
+  try {
+    await eventually(
+      () =>
+        new MongoClient(`mongodb://127.0.0.1:${port}`, { serverSelectionTimeoutMS: 500 })
+          .connect()
+          .then(client => client.close().then(() => true)),
+      { what: 'the server to answer' }
+    )
+    await refused(`mongodb://127.0.0.1:${port}/shop`, 'ERR_STREAMER_SERVER_SETTING_UNSUITABLE', /replica set/)
+  } finally {
+    alone.kill('SIGKILL')
+  }
+})
+
+/** @returns {Promise<number>} */
+function freePort() {
+  return new Promise(resolve => {
+    const listener = net.createServer().listen(0, '127.0.0.1', () => {
+      const { port } = /** @type {net.AddressInfo} */ (listener.address())
+      listener.close(() => resolve(port))
+    })
+  })
+}
