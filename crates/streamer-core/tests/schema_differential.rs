@@ -10,6 +10,8 @@ mod server;
 #[path = "schema_differential/statements.rs"]
 mod statements;
 
+use std::time::Duration;
+
 use streamer_core::source::mysql::link::{Flavor, Link};
 use streamer_core::source::mysql::schema::ddl::{Session, SqlMode, parse};
 use streamer_core::source::mysql::schema::{Catalog, Happened, Wanted, columns_query, databases_query};
@@ -72,7 +74,16 @@ impl Run {
             );
             return;
         }
-        if let Err(error) = self.link.query(sql).await {
+        let mut outcome = self.link.query(sql).await;
+        // NOWAIT is refused while the server itself still looks at the table, to purge old versions of its rows.
+        for _ in 0..200 {
+            if !matches!(&outcome, Err(error) if sql.contains("NOWAIT") && error.message().contains("1205")) {
+                break;
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+            outcome = self.link.query(sql).await;
+        }
+        if let Err(error) = outcome {
             self.failures
                 .push(format!("{sql}\n    refused by the server: {error}"));
             return;
