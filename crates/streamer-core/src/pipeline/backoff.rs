@@ -55,10 +55,11 @@ impl Backoff {
             .min(self.settings.max)
     }
 
-    /// How long a connection must have held before failures are forgotten: as long as the longest wait, so that a
-    /// server that accepts and drops connections is asked no more often than one that is down.
+    /// How long a connection must have held before failures are forgotten: as long as the wait that would come next, and a
+    /// second at least. A server that accepts and drops connections is thus asked no more often than one that is down, and
+    /// one that held is found again at once, however bad the minute before was.
     pub fn healthy_period(&self) -> Duration {
-        self.settings.max
+        self.bound().max(SHORT).min(self.settings.max.max(SHORT))
     }
 
     /// Forgets the failures.
@@ -103,6 +104,20 @@ mod tests {
         assert_eq!(backoff.bound(), Duration::from_secs(30));
         backoff.reset();
         assert_eq!(backoff.bound(), Duration::from_millis(50));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_counts_as_healthy_follows_the_waits() {
+        let mut backoff = Backoff::new(settings(None));
+        assert_eq!(backoff.healthy_period(), SHORT);
+        backoff.next();
+        tokio::time::advance(Duration::from_secs(40)).await;
+        for _ in 0..9 {
+            backoff.next();
+        }
+        assert_eq!(backoff.healthy_period(), Duration::from_secs(5));
+        tokio::time::advance(Duration::from_secs(3600)).await;
+        assert_eq!(backoff.healthy_period(), Duration::from_secs(30));
     }
 
     #[tokio::test(start_paused = true)]

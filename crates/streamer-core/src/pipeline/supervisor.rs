@@ -96,9 +96,9 @@ impl Supervisor {
         loop {
             let error = match self.connect().await {
                 Ok(Some(())) => {
-                    let since = Instant::now();
+                    let healthy = Instant::now() + self.backoff.healthy_period();
                     let streamed = self.stream().await;
-                    if since.elapsed() >= self.backoff.healthy_period() {
+                    if Instant::now() >= healthy {
                         self.backoff.reset();
                     }
                     match streamed {

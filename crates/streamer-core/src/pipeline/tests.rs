@@ -98,10 +98,10 @@ async fn failures_are_forgotten_only_after_a_healthy_period() {
         Step::Connect,
         lost(),
         Step::Connect,
-        Step::Wait(Duration::from_secs(29)),
+        Step::Wait(Duration::from_millis(900)),
         lost(),
         Step::Connect,
-        Step::Wait(Duration::from_secs(31)),
+        Step::Wait(Duration::from_millis(1100)),
         lost(),
     ];
     let mut rig = Rig::new(vec![("a", script)]);
