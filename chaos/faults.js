@@ -9,11 +9,14 @@ const { setTimeout: sleep } = require('node:timers/promises')
 /**
  * @typedef {object} World
  * @property {any} side the database's own part, `Sql` or `Mongo`
- * @property {import('../__test__/support/servers').Server} server
- * @property {import('../__test__/support/servers').Proxy[]} proxies of the living reader, and of the mortal one
+ * @property {import('../__test__/support/servers').Server} redis
+ * @property {import('../__test__/support/servers').Proxy[]} proxies of the living reader, and of the mortal ones
  * @property {any} rng
  * @property {(work: (connection: any) => Promise<any>) => Promise<any>} ask
- * @property {import('./mortal').Mortal} mortal
+ * @property {import('./mortal').Mortal} mortal keeps its checkpoint in a directory
+ * @property {import('./mortal').Mortal[]} mortals that one, and one that keeps it in Redis
+ * @property {import('./disk').Disk} disk where the directory is
+ * @property {() => Promise<void>} level resolves when every reader has seen what was committed before
  */
 /** @typedef {{ name: string, sides?: string[], inject: (world: World) => Promise<number>, disturbs: boolean }} Fault */
 
@@ -34,7 +37,8 @@ const FAULTS = [
   {
     name: 'server killed (SIGKILL) and started again',
     disturbs: true,
-    async inject({ server, rng }) {
+    async inject({ side, rng }) {
+      const { server } = side
       await server.kill()
       await sleep(100 + rng.below(4000))
       await server.restart()
@@ -44,7 +48,8 @@ const FAULTS = [
   {
     name: 'server frozen (SIGSTOP)',
     disturbs: true,
-    async inject({ server, rng }) {
+    async inject({ side, rng }) {
+      const { server } = side
       await server.pause()
       await sleep(1000 + rng.below(9000))
       await server.resume()
@@ -114,12 +119,62 @@ const FAULTS = [
   {
     name: 'consuming process killed (SIGKILL)',
     disturbs: false,
-    async inject({ mortal, rng }) {
-      for (let kill = 0; kill < 3; kill++) {
+    async inject({ mortals, rng }) {
+      for (let kill = 0; kill < 2; kill++) {
         await sleep(rng.below(700))
-        await mortal.kill()
+        await Promise.all(mortals.map(mortal => mortal.kill()))
       }
-      return 3
+      return 2 * mortals.length
+    },
+  },
+  {
+    name: 'logs purged behind the readers',
+    disturbs: false,
+    sides: ['mysql', 'mariadb'],
+    async inject({ side, ask, level }) {
+      await ask(connection => side.rotate(connection))
+      await level()
+      return ask(connection => side.purge(connection))
+    },
+  },
+  {
+    name: 'failover to a replica by GTID',
+    disturbs: true,
+    sides: ['mysql', 'mariadb'],
+    async inject({ side, ask, proxies }) {
+      if (side.replica === null) return 0
+      await ask(connection => side.failOver(connection, proxies))
+      return 1
+    },
+  },
+  {
+    name: 'disk of the checkpoint full',
+    disturbs: false,
+    async inject({ disk, rng }) {
+      const isFull = disk.fill()
+      await sleep(500 + rng.below(1500))
+      disk.empty()
+      return isFull ? 1 : 0
+    },
+  },
+  {
+    name: 'Redis frozen',
+    disturbs: false,
+    async inject({ redis, rng }) {
+      await redis.pause()
+      await sleep(500 + rng.below(4000))
+      await redis.resume()
+      return 1
+    },
+  },
+  {
+    name: 'Redis killed and started again',
+    disturbs: false,
+    async inject({ redis, rng }) {
+      await redis.kill()
+      await sleep(rng.below(2000))
+      await redis.restart()
+      return 1
     },
   },
   {

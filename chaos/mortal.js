@@ -3,7 +3,6 @@
 // A consuming process that is killed and begins again at its checkpoint. What its handler was given stands in a file.
 
 const fs = require('node:fs')
-const path = require('node:path')
 const { Child } = require('../__test__/support/child')
 
 class Mortal {
@@ -11,10 +10,10 @@ class Mortal {
   #child = null
   deaths = 0
 
-  /** @param {string} folder @param {string | object} source */
-  constructor(folder, source) {
-    this.checkpoint = path.join(folder, 'checkpoint')
-    this.file = path.join(folder, 'seen')
+  /** @param {string} file what its handler saw @param {string | object} source @param {string} checkpoint directory or URL */
+  constructor(file, source, checkpoint) {
+    this.checkpoint = checkpoint
+    this.file = file
     fs.writeFileSync(this.file, '')
     this.argument = {
       config: { source, checkpoint: { url: this.checkpoint, intervalMs: 100 } },

@@ -11,6 +11,7 @@ const { Streamer } = require('..')
 const { random } = require('../__test__/support/random')
 const { eventually, openKit } = require('../__test__/support/servers')
 const { Checker } = require('./checker')
+const { Disk } = require('./disk')
 const { faultsOf } = require('./faults')
 const { Mortal } = require('./mortal')
 const { Writer } = require('./writer')
@@ -45,17 +46,59 @@ class Honesty {
   }
 }
 
-/**
- * @param {{ source: string, seed: number, minutes: number, say?: (text: string) => void }} options
- */
-async function run({ source, seed, minutes, say = () => {} }) {
-  const rng = random(seed)
+/** What a run consists of. @param {string} source @param {number} seed */
+async function open(source, seed) {
   const folder = fs.mkdtempSync(path.join(os.tmpdir(), 'streamer-chaos-'))
   const kit = await openKit()
-  const side = sideOf(source)
-  const server = await side.start(kit)
-  const isProxied = source !== 'mongodb'
-  const proxies = isProxied ? [await kit.proxy(server), await kit.proxy(server)] : []
+  const disk = new Disk(path.join(folder, 'disk'))
+  const close = async () => {
+    await kit.close()
+    disk.close()
+    fs.rmSync(folder, { recursive: true, force: true })
+  }
+  try {
+    const side = sideOf(source)
+    const server = await side.start(kit)
+    const redis = await kit.redis({ args: ['--appendonly', 'yes', '--appendfsync', 'always'] })
+    const isProxied = source !== 'mongodb'
+    const proxies = isProxied
+      ? [await kit.proxy(server), await kit.proxy(server), await kit.proxy(server)]
+      : []
+    const mortals = [path.join(disk.folder, 'checkpoint'), redis.url].map(
+      (checkpoint, index) =>
+        new Mortal(path.join(folder, `seen-${index}`), side.url(proxies[1 + index]), checkpoint)
+    )
+    return {
+      rng: random(seed),
+      side,
+      version: server.version,
+      redis,
+      proxies,
+      disk,
+      mortals,
+      mortal: mortals[0],
+      close,
+    }
+  } catch (error) {
+    await close()
+    throw error
+  }
+}
+
+/** @param {{ source: string, seed: number, minutes: number, say?: (text: string) => void }} options */
+async function run(options) {
+  const parts = await open(options.source, options.seed)
+  try {
+    return await tortured(options, parts)
+  } finally {
+    await Promise.all(parts.mortals.map(mortal => mortal.end()))
+    await parts.close()
+  }
+}
+
+/** @param {any} options @param {any} parts */
+async function tortured({ source, seed, minutes, say = () => {} }, parts) {
+  const { rng, side, proxies, mortals } = parts
   const checker = new Checker(change => side.hasRightShape(change))
   const gaps = []
   const streamer = new Streamer({ source: side.url(proxies[0]), heartbeat: HEARTBEAT })
@@ -64,12 +107,18 @@ async function run({ source, seed, minutes, say = () => {} }) {
   const failures = []
   streamer.on('error', error => failures.push(String(error)))
   await streamer.start()
-  const mortal = new Mortal(folder, side.url(proxies[1]))
-  await mortal.begin().says('ready')
+  for (const mortal of mortals) await mortal.begin().says('ready')
 
   const writer = new Writer(side, random(seed + 1))
   const honesty = new Honesty(streamer, writer, checker)
-  const world = { side, server, proxies, rng, mortal, ask: work => writer.aside(work) }
+  const readers = { side, checker, mortals, failures }
+  const level = async () => {
+    const last = await writer.next()
+    await arrived({ ...readers, last })
+    // Ten intervals, so that it stands in the checkpoints too.
+    await sleep(1000)
+  }
+  const world = { ...parts, ask: work => writer.aside(work), level }
   const injected = new Map(faultsOf(source).map(({ name }) => [name, 0]))
   const recoveries = []
   const end = performance.now() + minutes * 60_000
@@ -80,35 +129,39 @@ async function run({ source, seed, minutes, say = () => {} }) {
     say(fault.name)
     const count = await fault.inject(world)
     injected.set(fault.name, (injected.get(fault.name) ?? 0) + count)
-    if (fault.disturbs) recoveries.push({ ms: await recovery(writer, checker), fault: fault.name })
+    if (fault.disturbs && count > 0)
+      recoveries.push({ ms: await recovery(writer, checker), fault: fault.name })
     await sleep(300 + rng.below(1500))
   }
   const last = await writer.end()
-  await arrived({ side, checker, mortal, failures, last })
+  await arrived({ ...readers, last })
   honesty.end()
   const uptime = streamer.health().sources.default.uptime
   await streamer.stop()
-  await mortal.end()
+  await Promise.all(mortals.map(mortal => mortal.end()))
   const contents = await writer.aside(connection => side.contents(connection))
-  const again = new Checker(change => side.hasRightShape(change))
-  for (const change of mortal.changes()) again.take(change, true)
+  const again = mortals.map(mortal => {
+    const theirs = new Checker(change => side.hasRightShape(change))
+    for (const change of mortal.changes()) theirs.take(change, true)
+    return theirs
+  })
   await writer.close()
-  await kit.close()
-  fs.rmSync(folder, { recursive: true, force: true })
+  const all = [checker, ...again]
+  /** @param {(one: Checker) => number} of */
+  const sum = of => all.reduce((total, one) => total + of(one), 0)
   recoveries.sort((left, right) => left.ms - right.ms)
   return {
     source,
     seed,
-    version: server.version,
+    version: parts.version,
     faults: Object.fromEntries(injected),
     transactions: last,
-    checked: checker.changes + again.changes,
-    lost:
-      checker.missing + again.missing + Math.max(0, last - checker.newest) + Math.max(0, last - again.newest),
+    checked: sum(one => one.changes),
+    lost: sum(one => one.missing + Math.max(0, last - one.newest)),
     doubledWithin: checker.doubled,
-    repeatedAcross: again.repeated,
-    deaths: mortal.deaths,
-    wrong: checker.wrong + again.wrong + checker.differences(contents) + again.differences(contents),
+    repeatedAcross: sum(one => one.repeated),
+    deaths: mortals.reduce((total, mortal) => total + mortal.deaths, 0),
+    wrong: sum(one => one.wrong + one.differences(contents)),
     gaps,
     failures,
     longestBlindMs: Math.round(honesty.longestBlindMs),
@@ -118,19 +171,23 @@ async function run({ source, seed, minutes, say = () => {} }) {
     recoveryP95Ms: Math.round(recoveries[Math.ceil(recoveries.length * 0.95) - 1]?.ms ?? 0),
     slowestRecoveries: recoveries.slice(-3).map(({ ms, fault }) => `${Math.round(ms)} ms: ${fault}`),
     uptime,
-    notes: [...checker.notes, ...again.notes],
+    notes: all.flatMap(one => one.notes),
   }
 }
 
-/** Resolves when both readers have seen the last transaction. @param {any} world */
-async function arrived({ side, checker, mortal, failures, last }) {
+/** Resolves when all readers have seen a transaction. @param {any} world */
+async function arrived({ side, checker, mortals, failures, last }) {
   const deadline = { deadlineMs: DEADLINE_MS }
   await eventually(() => checker.newest >= last || failures.length > 0, {
     ...deadline,
-    what: 'the living reader to see the end',
+    what: 'the living reader to see a transaction',
   })
-  const end = side.kind === 'mongodb' ? `"key":{"_id":${last}}` : `"key":{"n":${last}}`
-  await eventually(() => mortal.hasSeen(end), { ...deadline, what: 'the mortal reader to see the end' })
+  const text = side.kind === 'mongodb' ? `"key":{"_id":${last}}` : `"key":{"n":${last}}`
+  for (const mortal of mortals)
+    await eventually(() => mortal.hasSeen(text), {
+      ...deadline,
+      what: 'a mortal reader to see a transaction',
+    })
 }
 
 /** Time from the end of a fault until a transaction that was committed after it has arrived. @param {Writer} writer @param {Checker} checker */

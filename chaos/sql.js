@@ -3,8 +3,34 @@
 // MySQL and MariaDB under chaos: tables, the writer's transactions, and the faults that only they have.
 
 const mysql = require('mysql2/promise')
+const { eventually } = require('../__test__/support/servers')
 
 const TABLES = 6
+
+/** What makes a server one that can be replicated by GTID, and a replica follow it. */
+const KINDS = {
+  mysql: {
+    args: ['--gtid-mode=ON', '--enforce-gtid-consistency=ON', '--binlog-row-metadata=MINIMAL'],
+    follow: port =>
+      `CHANGE REPLICATION SOURCE TO SOURCE_HOST = '127.0.0.1', SOURCE_PORT = ${port}, SOURCE_USER = 'copier',
+       SOURCE_PASSWORD = 'copied', SOURCE_AUTO_POSITION = 1, GET_SOURCE_PUBLIC_KEY = 1, SOURCE_CONNECT_RETRY = 1,
+       SOURCE_RETRY_COUNT = 100000`,
+    start: 'START REPLICA',
+    promote: ['STOP REPLICA', 'RESET REPLICA ALL'],
+    purge: 'SHOW BINARY LOG STATUS',
+  },
+  mariadb: {
+    args: ['--log-slave-updates=ON', '--gtid-strict-mode=ON', '--binlog-row-metadata=NO_LOG'],
+    follow: port =>
+      `CHANGE MASTER TO MASTER_HOST = '127.0.0.1', MASTER_PORT = ${port}, MASTER_USER = 'copier',
+       MASTER_PASSWORD = 'copied', MASTER_USE_GTID = slave_pos, MASTER_CONNECT_RETRY = 1, MASTER_RETRY_COUNT = 100000`,
+    start: 'START SLAVE',
+    promote: ['STOP SLAVE', 'RESET SLAVE ALL'],
+    purge: 'SHOW MASTER STATUS',
+  },
+}
+/** So that a crash loses nothing that was acknowledged. */
+const DURABLE = ['--sync-binlog=1', '--innodb-flush-log-at-trx-commit=1']
 
 /** @typedef {import('../__test__/support/servers').Server} Server */
 
@@ -13,17 +39,27 @@ class Sql {
   constructor(kind) {
     this.kind = kind
     this.database = 'chaos'
+    /** @type {Server | null} */
+    this.server = null
+    /** Takes over once; `null` from then on. @type {Server | null} */
+    this.replica = null
     /** Names of the columns of the table that the DDL storm changes. */
     this.ddl = 0
   }
 
   /** @param {import('../__test__/support/servers').Kit} kit */
   async start(kit) {
-    const args = ['--binlog-row-metadata=' + (this.kind === 'mysql' ? 'MINIMAL' : 'NO_LOG')]
-    // So that a crash loses nothing that was acknowledged.
-    args.push('--sync-binlog=1', '--innodb-flush-log-at-trx-commit=1')
-    this.server = await kit[this.kind]({ own: true, args })
+    const { args, follow, start } = KINDS[this.kind]
+    const begin = id => kit[this.kind]({ args: [...args, ...DURABLE, `--server-id=${id}`] })
+    this.server = await begin(11)
+    this.replica = await begin(12)
     const connection = await mysql.createConnection({ uri: this.server.url })
+    await connection.query("CREATE USER 'copier'@'%' IDENTIFIED BY 'copied'")
+    await connection.query("GRANT REPLICATION SLAVE ON *.* TO 'copier'@'%'")
+    const replica = await mysql.createConnection({ uri: this.replica.url })
+    await replica.query(follow(this.server.port))
+    await replica.query(start)
+    await replica.end()
     await connection.query('CREATE DATABASE chaos')
     await connection.query('USE chaos')
     await connection.query('CREATE TABLE truth (n INT PRIMARY KEY)')
@@ -98,7 +134,7 @@ class Sql {
   /** Kills the dumps of all readers; returns how many. @param {any} connection */
   async killReaders(connection) {
     const [rows] = await connection.query(
-      "SELECT ID AS id FROM information_schema.PROCESSLIST WHERE COMMAND LIKE 'Binlog Dump%'"
+      "SELECT ID AS id FROM information_schema.PROCESSLIST WHERE COMMAND LIKE 'Binlog Dump%' AND USER <> 'copier'"
     )
     for (const { id } of rows) await connection.query(`KILL ${id}`).catch(() => {})
     return rows.length
@@ -107,6 +143,42 @@ class Sql {
   /** Begins a new log file. @param {any} connection */
   async rotate(connection) {
     await connection.query('FLUSH BINARY LOGS')
+  }
+
+  /** Removes every log but the last, where nobody needs them; returns how many. @param {any} connection */
+  async purge(connection) {
+    if (this.replica !== null) await this.#replicated(connection)
+    const [before] = await connection.query('SHOW BINARY LOGS')
+    const [[{ File: file }]] = await connection.query(KINDS[this.kind].purge)
+    await connection.query('PURGE BINARY LOGS TO ?', [file])
+    const [after] = await connection.query('SHOW BINARY LOGS')
+    return before.length - after.length
+  }
+
+  /** Resolves when the replica has everything; nothing is written meanwhile. @param {any} connection */
+  async #replicated(connection) {
+    const n = await this.newest(connection)
+    const replica = await mysql.createConnection({ uri: /** @type {Server} */ (this.replica).url })
+    const newest = () => this.newest(replica).catch(() => -1)
+    await eventually(async () => (await newest()) === n, {
+      deadlineMs: 60_000,
+      what: 'the replica to have everything',
+    })
+    await replica.end()
+  }
+
+  /** The server dies, its replica takes over, and the readers' addresses lead there. @param {any} connection @param {any[]} proxies */
+  async failOver(connection, proxies) {
+    const { server, replica } = /** @type {{ server: Server, replica: Server }} */ (this)
+    await this.#replicated(connection)
+    await server.kill()
+    const promoted = await mysql.createConnection({ uri: replica.url })
+    for (const sql of KINDS[this.kind].promote) await promoted.query(sql)
+    await promoted.end()
+    this.server = replica
+    this.replica = null
+    await Promise.all(proxies.map(proxy => proxy.lead(replica)))
+    connection.destroy()
   }
 
   /** Whether a change's columns are those that were valid when it was written. @param {any} change */

@@ -210,6 +210,15 @@ test('a second process is refused, and told who the first is', async () => {
     await child.says('stopped')
     const third = await collect({ source: t.url, checkpoint })
     await third.stop()
+    const killed = new Child('consume.js', {
+      config: { source: t.url, checkpoint },
+      file: path.join(folder, 'first'),
+    })
+    await killed.says('ready')
+    await killed.kill()
+    // One that was killed is in nobody's way, also not for the rest of its lease.
+    const fourth = await collect({ source: t.url, checkpoint })
+    await fourth.stop()
   }
   await t.end()
   await redis.stop()

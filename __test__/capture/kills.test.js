@@ -15,8 +15,10 @@ const { freshDatabase, openKit } = require('../support/servers')
 
 const KILLS = Number(process.env.STREAMER_KILLS ?? 12)
 const SEED = Number(process.env.STREAMER_KILLS_SEED ?? 1)
-/** Longest life of a process, in ms: some die before they stream, most while they do. */
+/** Longest life of a process, in ms: of every other one from its very beginning, so that some die before they stream, ... */
 const LIFE_MS = 700
+/** ... and of the others from when they stream. */
+const STREAMING_MS = 200
 
 /** @type {import('../support/servers').Kit} */
 let kit
@@ -83,7 +85,9 @@ for (const kind of /** @type {const} */ (['mysql', 'mariadb'])) {
     await first.kill()
     for (let kill = 1; kill < KILLS; kill++) {
       const child = new Child('consume.js', argument)
-      await sleep(below(LIFE_MS))
+      const isStreaming = kill % 2 === 0
+      if (isStreaming) await child.says('ready')
+      await sleep(below(isStreaming ? STREAMING_MS : LIFE_MS))
       await child.kill()
     }
     const last = await end()

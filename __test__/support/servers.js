@@ -67,6 +67,7 @@ const POLL_MS = 10
  * @property {string} name
  * @property {number} port on 127.0.0.1
  * @property {string} url the server's, through the proxy
+ * @property {(server: Server) => Promise<void>} lead new connections go to another server, as when an address moves
  * @property {(fault: Fault) => Promise<void>} fault holds until another one; after a cut, the connections are closed
  * @property {() => Promise<Counters>} counters
  */
@@ -177,11 +178,13 @@ async function openKit() {
     redis: options => start('redis', options),
     async proxy(server) {
       const url = new URL(server.url)
-      const { name, port } = await ask({ do: 'proxy', to: `${url.hostname}:${server.port}` })
+      const place = ({ url, port }) => `${new URL(url).hostname}:${port}`
+      const { name, port } = await ask({ do: 'proxy', to: place(server) })
       return {
         name,
         port,
         url: server.url.replace(url.host, `127.0.0.1:${port}`),
+        lead: other => ask({ do: 'lead', name, to: place(other) }),
         fault: fault => ask({ do: 'fault', name, ...fault }),
         counters: () => ask({ do: 'counters', name }),
       }

@@ -7,6 +7,7 @@
 //! | `{"id", "do": "restart", "name", "args"?}` | nothing |
 //! | `{"id", "do": "proxy", "to": port or "host:port"}` | `name`, `port` |
 //! | `{"id", "do": "fault", "name", "kind", …}` | nothing |
+//! | `{"id", "do": "lead", "name", "to": port or "host:port"}` | nothing; the proxy's new connections lead there |
 //! | `{"id", "do": "counters", "name"}` | the proxy's counters |
 //!
 //! An answer is `{"id", "ok"}` or `{"id", "error"}`. Commands to one server are answered in their order; servers do not
@@ -108,6 +109,10 @@ impl Kit {
                 let fault = fault(&command)?;
                 self.of_proxy(&command)?.inject(fault).map(|()| Some(Value::Null))
             }
+            Some("lead") => {
+                let to = place_of(&command)?;
+                self.of_proxy(&command)?.lead_to(&to).map(|()| Some(Value::Null))
+            }
             Some("counters") => self.counters(&command).map(Some),
             _ => Err(format!("Unknown command {}.", command["do"])),
         }
@@ -145,12 +150,7 @@ impl Kit {
     }
 
     fn proxy(&mut self, command: &Value) -> Result<Value> {
-        let to = match &command["to"] {
-            Value::String(to) => to.clone(),
-            Value::Number(port) => format!("127.0.0.1:{port}"),
-            other => return Err(format!("`to` is a port or \"host:port\", not {other}.")),
-        };
-        let proxy = Proxy::start_to(&to)?;
+        let proxy = Proxy::start_to(&place_of(command)?)?;
         let name = self.name("proxy");
         let answer = json!({ "name": name, "port": proxy.port() });
         self.proxies.insert(name, proxy);
@@ -177,6 +177,15 @@ impl Kit {
             "drips": counters.drips,
             "throttled": counters.throttled,
         }))
+    }
+}
+
+/// Where a proxy leads.
+fn place_of(command: &Value) -> Result<String> {
+    match &command["to"] {
+        Value::String(to) => Ok(to.clone()),
+        Value::Number(port) => Ok(format!("127.0.0.1:{port}")),
+        other => Err(format!("`to` is a port or \"host:port\", not {other}.")),
     }
 }
 

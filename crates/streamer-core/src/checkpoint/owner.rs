@@ -24,6 +24,9 @@ pub(super) struct Owner {
     pub since: u64,
     /// Tells two streamers of one process apart.
     pub nonce: u64,
+    /// Where its process id means something: the machine's boot and the space of process ids. `None` where that is not known.
+    #[serde(default)]
+    pub space: Option<String>,
 }
 
 impl Owner {
@@ -37,7 +40,13 @@ impl Owner {
             host: host(),
             since: u64::try_from(since).unwrap_or(u64::MAX),
             nonce: fastrand::u64(..),
+            space: space(),
         }
+    }
+
+    /// Whether its process is known to have ended. A process of elsewhere is never known to.
+    pub fn is_gone(&self) -> bool {
+        self.space.is_some() && self.space == space() && !exists(self.pid)
     }
 
     /// The text that is stored.
@@ -89,4 +98,47 @@ fn host() -> String {
 #[cfg(not(unix))]
 fn host() -> String {
     std::env::var("COMPUTERNAME").unwrap_or_default()
+}
+
+#[cfg(target_os = "linux")]
+fn space() -> Option<String> {
+    let boot = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").ok()?;
+    let pids = std::fs::read_link("/proc/self/ns/pid").ok()?;
+    Some(format!("{} {}", boot.trim(), pids.display()))
+}
+
+#[cfg(not(target_os = "linux"))]
+fn space() -> Option<String> {
+    None
+}
+
+#[cfg(target_os = "linux")]
+fn exists(pid: u32) -> bool {
+    std::fs::exists(format!("/proc/{pid}")).unwrap_or(true)
+}
+
+#[cfg(not(target_os = "linux"))]
+fn exists(_: u32) -> bool {
+    true
+}
+
+#[cfg(all(test, target_os = "linux"))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_process_of_this_space_is_known_to_have_ended() {
+        let this = Owner::this();
+        assert!(!this.is_gone());
+        let mut child = std::process::Command::new("true").spawn().unwrap();
+        let pid = child.id();
+        child.wait().unwrap();
+        let ended = Owner { pid, ..this };
+        assert!(ended.is_gone());
+        for space in [None, Some("elsewhere".to_owned())] {
+            assert!(!Owner { space, ..ended.clone() }.is_gone());
+        }
+        let older = r#"{"pid":1,"host":"h","since":1,"nonce":1}"#;
+        assert!(!Owner::parse(older).unwrap().is_gone());
+    }
 }

@@ -23,10 +23,11 @@ use crate::error::{Error, Result};
 /// Longest wait for a connection, and for an answer.
 const PATIENCE: Duration = Duration::from_secs(2);
 
-/// Takes or keeps possession. Answers with the owner: ours where the argument is what it returns.
+/// Takes or keeps possession, also from an owner that has ended. Answers with the owner: ours where the argument is what it
+/// returns.
 const TAKE: &str = "
 local owner = redis.call('GET', KEYS[1])
-if owner and owner ~= ARGV[1] then return owner end
+if owner and owner ~= ARGV[1] and owner ~= ARGV[3] then return owner end
 redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2])
 return ARGV[1]";
 
@@ -106,19 +107,29 @@ impl Redis {
     }
 
     async fn take(&mut self, source: &str, owner: &str) -> Result<()> {
-        let mut connection = self.connection().await?;
-        let answer = Script::new(TAKE)
-            .key(self.owner_key(source))
-            .arg(owner)
-            .arg(lease_ms())
-            .invoke_async::<String>(&mut connection)
-            .await;
-        let holder = self.settle(answer)?;
+        let mut holder = self.try_to_take(source, owner, "").await?;
+        // A process that was killed gives nothing free: where it is seen to have ended, nobody waits for its lease.
+        if holder != owner && Owner::parse(&holder).is_some_and(|holder| holder.is_gone()) {
+            holder = self.try_to_take(source, owner, &holder).await?;
+        }
         if holder == owner {
             Ok(())
         } else {
             Err(taken(source, &holder))
         }
+    }
+
+    /// Answers with who has it then.
+    async fn try_to_take(&mut self, source: &str, owner: &str, ended: &str) -> Result<String> {
+        let mut connection = self.connection().await?;
+        let answer = Script::new(TAKE)
+            .key(self.owner_key(source))
+            .arg(owner)
+            .arg(lease_ms())
+            .arg(ended)
+            .invoke_async::<String>(&mut connection)
+            .await;
+        self.settle(answer)
     }
 
     async fn open_source(&mut self, source: &str) -> Result<Option<Saved>> {

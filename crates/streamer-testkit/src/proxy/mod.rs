@@ -97,6 +97,8 @@ struct Shared {
 
 struct State {
     fault: Fault,
+    /// Where new connections lead.
+    to: SocketAddr,
     /// How often a fault was injected, which tells two equal ones apart.
     injections: u64,
     is_dropped: bool,
@@ -127,17 +129,14 @@ impl Proxy {
     /// # Errors
     /// Where no port is had, or the host's name does not resolve.
     pub fn start_to(to: &str) -> Result<Self> {
-        let to = to
-            .to_socket_addrs()
-            .ok()
-            .and_then(|mut addresses| addresses.next())
-            .ok_or_else(|| format!("{to} is no host and port."))?;
+        let to = resolve(to)?;
         let no_port = |error| format!("No free port: {error}");
         let listener = TcpListener::bind("127.0.0.1:0").map_err(no_port)?;
         let port = listener.local_addr().map_err(no_port)?.port();
         let shared = Arc::new(Shared {
             state: Mutex::new(State {
                 fault: Fault::Heal,
+                to,
                 injections: 0,
                 is_dropped: false,
                 connections: HashMap::new(),
@@ -152,7 +151,7 @@ impl Proxy {
                 if accepting.lock().is_dropped {
                     break;
                 }
-                accepting.take(client, to);
+                accepting.take(client);
             }
         });
         Ok(Self { port, shared })
@@ -161,6 +160,15 @@ impl Proxy {
     /// Where it listens on 127.0.0.1.
     pub fn port(&self) -> u16 {
         self.port
+    }
+
+    /// New connections lead to another `host:port` from now on, as when a service's address moves to another server.
+    ///
+    /// # Errors
+    /// Where the host's name does not resolve.
+    pub fn lead_to(&self, to: &str) -> Result<()> {
+        self.shared.lock().to = resolve(to)?;
+        Ok(())
     }
 
     /// What it has counted.
@@ -199,6 +207,13 @@ impl Proxy {
         }
         Ok(())
     }
+}
+
+fn resolve(to: &str) -> Result<SocketAddr> {
+    to.to_socket_addrs()
+        .ok()
+        .and_then(|mut addresses| addresses.next())
+        .ok_or_else(|| format!("{to} is no host and port."))
 }
 
 impl Drop for Proxy {
@@ -251,11 +266,14 @@ impl Shared {
             .0
     }
 
-    fn take(self: &Arc<Self>, client: TcpStream, to: SocketAddr) {
+    fn take(self: &Arc<Self>, client: TcpStream) {
         Counting::add(&self.counting.connections, 1);
-        if self.refuses(&self.lock(), &client) {
+        let state = self.lock();
+        if self.refuses(&state, &client) {
             return;
         }
+        let to = state.to;
+        drop(state);
         let Ok(server) = TcpStream::connect(to) else {
             // As a server that is down does, as far as a proxy can.
             let _ = SockRef::from(&client).set_linger(Some(Duration::ZERO));
