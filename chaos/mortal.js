@@ -4,6 +4,7 @@
 
 const fs = require('node:fs')
 const { Child } = require('../__test__/support/child')
+const { handled } = require('../__test__/support/handled')
 
 class Mortal {
   /** @type {Child | null} */
@@ -53,8 +54,8 @@ class Mortal {
   }
 
   /** Every change that its handler was given, in order. */
-  *changes() {
-    for (const line of fs.readFileSync(this.file, 'utf8').split('\n')) if (line !== '') yield JSON.parse(line)
+  changes() {
+    return handled(this.file)
   }
 
   /** Whether it has been given what is written so. @param {string} text */

@@ -23,7 +23,7 @@ const KINDS = {
     args: ['--log-slave-updates=ON', '--gtid-strict-mode=ON', '--binlog-row-metadata=NO_LOG'],
     follow: port =>
       `CHANGE MASTER TO MASTER_HOST = '127.0.0.1', MASTER_PORT = ${port}, MASTER_USER = 'copier',
-       MASTER_PASSWORD = 'copied', MASTER_USE_GTID = slave_pos, MASTER_CONNECT_RETRY = 1, MASTER_RETRY_COUNT = 100000`,
+       MASTER_PASSWORD = 'copied', MASTER_USE_GTID = slave_pos, MASTER_CONNECT_RETRY = 1`,
     start: 'START SLAVE',
     promote: ['STOP SLAVE', 'RESET SLAVE ALL'],
     purge: 'SHOW MASTER STATUS',
@@ -148,17 +148,24 @@ class Sql {
   /** Removes every log but the last, where nobody needs them; returns how many. @param {any} connection */
   async purge(connection) {
     if (this.replica !== null) await this.#replicated(connection)
-    const [before] = await connection.query('SHOW BINARY LOGS')
+    const logs = async () => (await connection.query('SHOW BINARY LOGS'))[0].length
+    const before = await logs()
     const [[{ File: file }]] = await connection.query(KINDS[this.kind].purge)
-    await connection.query('PURGE BINARY LOGS TO ?', [file])
-    const [after] = await connection.query('SHOW BINARY LOGS')
-    return before.length - after.length
+    // A log that a dump still has open stays.
+    const purged = async () => {
+      await connection.query('PURGE BINARY LOGS TO ?', [file])
+      return before - (await logs())
+    }
+    return eventually(purged, { what: 'a log to be purged' })
   }
 
   /** Resolves when the replica has everything; nothing is written meanwhile. @param {any} connection */
   async #replicated(connection) {
     const n = await this.newest(connection)
-    const replica = await mysql.createConnection({ uri: /** @type {Server} */ (this.replica).url })
+    const replica = await mysql.createConnection({
+      uri: /** @type {Server} */ (this.replica).url,
+      database: 'chaos',
+    })
     const newest = () => this.newest(replica).catch(() => -1)
     await eventually(async () => (await newest()) === n, {
       deadlineMs: 60_000,

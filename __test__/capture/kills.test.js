@@ -10,6 +10,7 @@ const path = require('node:path')
 const { after, before, test } = require('node:test')
 const { setTimeout: sleep } = require('node:timers/promises')
 const { Child } = require('../support/child')
+const { handled } = require('../support/handled')
 const { random } = require('../support/random')
 const { freshDatabase, openKit } = require('../support/servers')
 
@@ -52,16 +53,6 @@ function writing(connection) {
   }
 }
 
-/** @param {string} file @returns {any[]} */
-function lines(file) {
-  const text = fs.readFileSync(file, 'utf8')
-  assert.ok(text.endsWith('\n'), 'the last line is whole')
-  return text
-    .trimEnd()
-    .split('\n')
-    .map(line => JSON.parse(line))
-}
-
 for (const kind of /** @type {const} */ (['mysql', 'mariadb'])) {
   test(`${KILLS} kills of a consuming process skip nothing, and repeat only known ids (${kind})`, async t => {
     const { below } = random(SEED)
@@ -99,7 +90,7 @@ for (const kind of /** @type {const} */ (['mysql', 'mariadb'])) {
     survivor.signal('SIGTERM')
     await survivor.says('stopped')
 
-    const seen = lines(file)
+    const seen = handled(file)
     /** @type {Map<string, number>} */
     const known = new Map()
     let repeats = 0

@@ -16,7 +16,6 @@ streamer.on('error', error => {
   process.exitCode = 1
 })
 streamer.consume(batch => {
-  // One write: a line is there whole, or it is not.
   fs.writeSync(
     log,
     batch
