@@ -4,7 +4,7 @@
 
 const fs = require('node:fs')
 
-const BEGINNING = '{"id":'
+const BEGINNING = '{"id":"'
 
 /**
  * Every change, in order. A process that is killed may leave a part of a line, which its handler had not finished; the next process
