@@ -10,10 +10,10 @@ const os = require('node:os')
 const path = require('node:path')
 const { setTimeout: sleep } = require('node:timers/promises')
 const { parseArgs } = require('node:util')
+const { installed } = require('../__test__/support/installed')
 const { eventually, freshDatabase, openKit } = require('../__test__/support/servers')
 const { version } = require('../package.json')
 
-const zongji = /** @type {any} */ (require('@vlasky/zongji/package.json')).version
 const { values } = parseArgs({
   options: { runs: { type: 'string', default: '3' }, server: { type: 'string', default: 'mariadb' } },
 })
@@ -22,7 +22,7 @@ const BUFFER = 16 << 20
 const ROWS = 400_000
 const CONTENDERS = {
   [`ultimate-streaming ${version}`]: 'ours.js',
-  [`@vlasky/zongji ${zongji}`]: 'zongji.js',
+  [`@vlasky/zongji ${installed('@vlasky/zongji')}`]: 'zongji.js',
 }
 
 /** Numbers below a million, from `digits`. @param {number} count */

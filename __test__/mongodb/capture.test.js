@@ -263,6 +263,17 @@ describe('faults', () => {
     assert.deepEqual([ids(seen.changes), seen.disconnects], [[1, 2, 3], []])
   })
 
+  test('`earliest` begins with the oldest entry that the log still has', async () => {
+    const { db, url } = fresh()
+    for (const _id of [1, 2, 3]) await db.collection('t').insertOne({ _id })
+    const seen = await collect({ source: { url, from: 'earliest' } })
+    await seen.until(() => seen.changes.length >= 3, 'the rows from before')
+    await db.collection('t').insertOne({ _id: 4 })
+    await seen.until(() => seen.changes.length >= 4, 'the new row')
+    await seen.stop()
+    assert.deepEqual([ids(seen.changes), seen.gaps], [[1, 2, 3, 4], []])
+  })
+
   test('lost history is one gap, and reading goes on', async () => {
     const { db, url } = fresh()
     const first = await collect(url)

@@ -4,11 +4,14 @@
 
 const assert = require('node:assert/strict')
 const { spawn } = require('node:child_process')
+const dgram = require('node:dgram')
+const { once } = require('node:events')
 const fs = require('node:fs')
 const net = require('node:net')
 const os = require('node:os')
 const path = require('node:path')
 const { after, before, test } = require('node:test')
+const dns = require('dns-packet')
 const { MongoClient } = require('mongodb')
 const { Streamer } = require('../..')
 const { collect } = require('../support/collect')
@@ -147,6 +150,59 @@ function program() {
   assert.ok(found, 'mongod is there')
   return found
 }
+
+/** Names of a cluster, answered on a loopback address of its own. @param {Record<string, any[]>} records by type and name */
+async function nameServer(records) {
+  const socket = dgram.createSocket('udp4')
+  socket.on('message', (message, { port, address }) => {
+    const { id, questions = [] } = dns.decode(message)
+    const answers = questions.flatMap(({ type, name }) => {
+      const found = records[`${type} ${name.toLowerCase()}`] ?? []
+      return found.map(data => /** @type {any} */ ({ type, name, ttl: 1, data }))
+    })
+    const flags = dns.AUTHORITATIVE_ANSWER
+    socket.send(dns.encode({ type: 'response', id, flags, questions, answers }), port, address)
+  })
+  await new Promise(resolve => socket.bind(53, '127.0.0.54', () => resolve(undefined)))
+  return socket
+}
+
+// A resolver's address is the machine's, so this needs a mount namespace, and its port needs root: CI has both.
+const canServeNames = process.platform === 'linux' && process.getuid?.() === 0
+
+test('mongodb+srv: hosts and options come from the DNS', { skip: !canServeNames }, async () => {
+  const names = await nameServer({
+    'SRV _mongodb._tcp.shop.streamer.test': [{ target: 'member.streamer.test', port: server.port }],
+    'TXT shop.streamer.test': ['authSource=admin'],
+    'A member.streamer.test': ['127.0.0.1'],
+  })
+  const resolver = path.join(folder, 'resolv.conf')
+  fs.writeFileSync(resolver, 'nameserver 127.0.0.54\n')
+  const file = path.join(folder, 'seen')
+  const argument = {
+    file,
+    config: { source: `mongodb+srv://${encoded('modern')}@shop.streamer.test/shop?tls=false` },
+  }
+  const script = path.join(__dirname, '../support/consume.js')
+  const mounted = ['mount --bind "$1" /etc/resolv.conf', 'exec "$2" "$3" "$4"'].join(' && ')
+  const child = spawn(
+    'unshare',
+    ['--mount', 'sh', '-c', mounted, 'sh', resolver, process.execPath, script, JSON.stringify(argument)],
+    { stdio: ['ignore', 'pipe', 'inherit'] }
+  )
+  let said = ''
+  child.stdout.on('data', data => (said += data))
+  await eventually(() => said !== '', { what: 'the process to say something', deadlineMs: 20_000 })
+  assert.equal(said, 'ready\n')
+  const _id = ++last
+  await admin.db('shop').collection('orders').insertOne({ _id })
+  await eventually(() => fs.readFileSync(file, 'utf8').includes(`"key":{"_id":${_id}}`), {
+    what: 'the document',
+  })
+  child.kill('SIGTERM')
+  await once(child, 'exit')
+  names.close()
+})
 
 test('a server that is no replica set has no change streams, and is told how to become one', async () => {
   const dbPath = fs.mkdtempSync(path.join(folder, 'alone-'))

@@ -4,10 +4,10 @@
 
 const { MongoClient } = require('mongodb')
 const { setTimeout: sleep } = require('node:timers/promises')
+const { installed } = require('../../__test__/support/installed')
 const { urlOf } = require('../../__test__/support/mongodb')
 const { version } = require('../../package.json')
 
-const driverVersion = /** @type {any} */ (require('mongodb/package.json')).version
 const IMAGES = { fullDocument: 'updateLookup', fullDocumentBeforeChange: 'whenAvailable' }
 const LARGE = 10 << 20
 
@@ -21,7 +21,7 @@ async function mongodbSide(kit) {
   const truth = () => client.db('shop').collection('truth')
   await client.db('shop').createCollection('truth', { changeStreamPreAndPostImages: { enabled: true } })
   const url = urlOf(server.url, 'shop')
-  const names = [`ultimate-streaming ${version}`, `mongodb ${driverVersion} \`watch()\``]
+  const names = [`ultimate-streaming ${version}`, `mongodb ${installed('mongodb')} \`watch()\``]
   return {
     title: `MongoDB ${server.version}, three members, both images`,
     async write(n) {

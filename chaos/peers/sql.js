@@ -3,10 +3,9 @@
 // MySQL and MariaDB: faults that this library and `@vlasky/zongji` go through.
 
 const mysql = require('mysql2/promise')
-const { version } = require('../../package.json')
 const { setTimeout: sleep } = require('node:timers/promises')
-
-const zongjiVersion = /** @type {any} */ (require('@vlasky/zongji/package.json')).version
+const { installed } = require('../../__test__/support/installed')
+const { version } = require('../../package.json')
 
 /** @param {any} kit @param {'mysql' | 'mariadb'} kind */
 async function sqlSide(kit, kind) {
@@ -44,7 +43,7 @@ async function sqlSide(kit, kind) {
     write: n => query('INSERT IGNORE INTO shop.truth VALUES (?)', [n]),
     contenders: [
       { name: `ultimate-streaming ${version}`, script: 'ours.js', argument: { url } },
-      { name: `@vlasky/zongji ${zongjiVersion}`, script: 'zongji.js', argument: { url } },
+      { name: `@vlasky/zongji ${installed('@vlasky/zongji')}`, script: 'zongji.js', argument: { url } },
     ],
     faults: [
       {
