@@ -1,14 +1,20 @@
 //! Text queries for preflight and schema reads: a few statements at the start, never on the hot path.
 
+use std::time::Duration;
+
 use mysql_common::constants::CapabilityFlags;
 use mysql_common::io::ParseBuf;
 use mysql_common::packets::Column;
+use tokio::time::timeout;
 
+use super::packet::PacketRange;
 use super::{Link, refusal};
 use crate::code::Code;
 use crate::error::{Error, Result};
 
 const COM_QUERY: u8 = 0x03;
+/// Longest silence of a server that owes an answer. Its longest wait is one for a metadata lock, of five seconds.
+const SILENCE: Duration = Duration::from_secs(20);
 /// Rows and bytes that one such query may return.
 const MAX_ROWS: usize = 4_000_000;
 
@@ -41,13 +47,14 @@ impl Link {
     /// Runs a statement and reads its whole result.
     ///
     /// # Errors
-    /// The server's refusal by class, or `ERR_STREAMER_CONNECTION_LOST`. Not cancel-safe: drop the link afterwards.
+    /// The server's refusal by class, `ERR_STREAMER_CONNECTION_LOST`, or `ERR_STREAMER_TIMEOUT` where it says nothing for
+    /// 20 s. Not cancel-safe: drop the link afterwards.
     pub async fn query(&mut self, sql: &str) -> Result<ResultRows> {
         let mut command = Vec::with_capacity(sql.len() + 1);
         command.push(COM_QUERY);
         command.extend_from_slice(sql.as_bytes());
         self.send_command(&command).await?;
-        let range = self.next_packet().await?;
+        let range = self.answer().await?;
         let columns = match self.packet(&range) {
             [0xff, ..] => return Err(refusal::from_packet(self.packet(&range), capabilities())),
             [0x00, ..] => return Ok(ResultRows::default()),
@@ -61,18 +68,34 @@ impl Link {
         };
         let mut result = ResultRows::default();
         for _ in 0..columns {
-            let range = self.next_packet().await?;
+            let range = self.answer().await?;
             let column: Column = ParseBuf(self.packet(&range)).parse(()).map_err(|_| malformed())?;
             result.names.push(column.name_str().into_owned());
         }
-        self.next_packet().await?; // EOF after the column definitions
+        self.answer().await?; // EOF after the column definitions
         self.read_rows(columns as usize, &mut result).await?;
         Ok(result)
     }
 
+    /// The next packet of an answer. A server or a link that has frozen is not waited for without end.
+    async fn answer(&mut self) -> Result<PacketRange> {
+        loop {
+            let received = self.received_bytes();
+            match timeout(SILENCE, self.next_packet()).await {
+                Ok(packet) => return packet,
+                Err(_) if self.received_bytes() > received => {}
+                Err(_) => {
+                    let seconds = SILENCE.as_secs();
+                    let message = format!("The server has not answered a query for {seconds} s.");
+                    return Err(Error::new(Code::Timeout, message));
+                }
+            }
+        }
+    }
+
     async fn read_rows(&mut self, columns: usize, result: &mut ResultRows) -> Result<()> {
         loop {
-            let range = self.next_packet().await?;
+            let range = self.answer().await?;
             let packet = self.packet(&range);
             match packet {
                 [0xff, ..] => return Err(refusal::from_packet(packet, capabilities())),
