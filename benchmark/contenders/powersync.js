@@ -1,0 +1,7 @@
+'use strict'
+
+// `@powersync/mysql-zongji`.
+
+const { contender } = require('./zongji')
+
+module.exports = contender(() => require('@powersync/mysql-zongji'))

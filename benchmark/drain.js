@@ -1,0 +1,99 @@
+'use strict'
+
+// How fast a log that is already there is read to the end: rows a second from the first row to the last, in the steady state that a
+// reader falls back to whenever it has fallen behind.
+
+const { freshDatabase } = require('../__test__/support/servers')
+const { alternate, measure } = require('./run')
+const { COLUMNS, checksum, insert, insertSingly, logEnd } = require('./workload')
+
+/** Who takes part, and with which of its measurements. */
+const CONTENDERS = {
+  'server alone': ['socket', 'drain'],
+  'ultimate-streaming, batch': ['ultimate', 'drain'],
+  'ultimate-streaming, change': ['ultimate', 'drainSingly'],
+  '@vlasky/zongji': ['zongji', 'drain'],
+  '@powersync/mysql-zongji': ['powersync', 'drain'],
+}
+
+/** What each of them reads. */
+const SHAPES = [
+  { title: 'transactions of 1,000 rows, one statement each', each: 1000, singly: false },
+  { title: 'transactions of 1,000 rows, one row a statement', each: 1000, singly: true },
+  { title: 'one row a statement, one statement a transaction', each: 1, singly: true },
+]
+
+/** Empties the log, so that what follows is all of it. @param {any} connection @param {string} kind */
+async function emptyLog(connection, kind) {
+  await connection.query(kind === 'mysql' ? 'RESET BINARY LOGS AND GTIDS' : 'RESET MASTER')
+}
+
+/** Fills a log; where it begins, and what its rows add up to. */
+async function fill(server, shape, rows) {
+  const database = await freshDatabase(server)
+  const connection = await database.connect()
+  await connection.query(`CREATE TABLE origin (${COLUMNS})`)
+  await connection.query(`CREATE TABLE t (${COLUMNS})`)
+  if (shape.singly) await insert(connection, 'origin', rows)
+  await emptyLog(connection, server.kind)
+  const at = await logEnd(connection)
+  if (shape.singly) await insertSingly(connection, 'origin', 't', rows, shape.each)
+  else await insert(connection, 't', rows, shape.each)
+  await connection.end()
+  return { database, task: { url: database.url, tables: ['t'], from: 'earliest', at, rows, sum: checksum(0, rows) } }
+}
+
+/** Measures one kind of log on one server. */
+async function drainShape(server, shape, { rows, runs, contenders = Object.keys(CONTENDERS) }) {
+  const { database, task } = await fill(server, shape, rows)
+  const results = await alternate(runs, contenders, async name => {
+    const [file, kind] = CONTENDERS[name]
+    const report = await measure(file, kind, task)
+    if (report.rows !== rows || report.sum !== task.sum)
+      throw new Error(`${name} gave ${report.rows} rows that add up to ${report.sum}, not ${rows} and ${task.sum}`)
+    return report
+  })
+  await database.drop()
+  return results
+}
+
+module.exports = { CONTENDERS, SHAPES, drainShape }
+
+if (require.main === module) {
+  const { parseArgs } = require('node:util')
+  const { openKit } = require('../__test__/support/servers')
+  const { withSpread } = require('./table')
+  const { values } = parseArgs({
+    options: {
+      rows: { type: 'string', default: '300000' },
+      runs: { type: 'string', default: '3' },
+      server: { type: 'string', default: 'mariadb,mysql' },
+      shape: { type: 'string', default: '0,1,2' },
+      only: { type: 'string' },
+    },
+  })
+  const main = async () => {
+    const kit = await openKit()
+    for (const kind of values.server.split(',')) {
+      const server = await kit[kind]({ args: ['--binlog-row-metadata=FULL'] })
+      for (const index of values.shape.split(',')) {
+        const shape = SHAPES[Number(index)]
+        console.log(`\n${kind} ${server.version}: ${shape.title}`)
+        const contenders = Object.keys(CONTENDERS).filter(name => !values.only || new RegExp(values.only).test(name))
+        const options = { rows: Number(values.rows), runs: Number(values.runs), contenders }
+        for (const [name, reports] of await drainShape(server, shape, options)) {
+          const rate = reports.map(report => (report.rows / report.ms) * 1000)
+          const cpu = reports.map(report => (report.cpuMs / report.rows) * 1000)
+          const whole = reports.map(report => report.fromStartMs)
+          console.log(`${name.padEnd(28)} ${withSpread(rate).padEnd(34)} cpu s/M ${withSpread(cpu).padEnd(22)} start to end ms ${withSpread(whole)}`)
+        }
+      }
+      await server.remove()
+    }
+    await kit.close()
+  }
+  main().catch(error => {
+    console.error(error)
+    process.exit(1)
+  })
+}

@@ -1,0 +1,59 @@
+'use strict'
+
+// Counts the rows that a contender hands out, adds them up, and keeps the time: from the first row to the last, and the CPU time
+// of the whole process (all threads) from the start to the last row.
+
+const { touch } = require('./workload')
+
+class Meter {
+  #left
+  #sum = 0
+  #firstRows = 0
+  #begin = performance.now()
+  #first = 0
+  #cpu = process.cpuUsage()
+  /** @type {(report: object) => void} */
+  #end = () => {}
+  #total
+
+  /** @param {number} rows */
+  constructor(rows) {
+    this.#left = rows
+    this.#total = rows
+    this.done = new Promise(resolve => {
+      this.#end = resolve
+    })
+  }
+
+  /** A row of the workload. @param {any} row */
+  row(row) {
+    if (this.#first === 0) this.#first = performance.now()
+    this.#sum = (this.#sum + touch(row)) | 0
+    if (--this.#left === 0) this.#finish()
+  }
+
+  /** Rows of another kind, or bytes: counted, not added up. @param {number} count */
+  count(count) {
+    if (this.#first === 0) {
+      this.#first = performance.now()
+      this.#firstRows = count
+    }
+    this.#left -= count
+    if (this.#left <= 0) this.#finish()
+  }
+
+  #finish() {
+    const now = performance.now()
+    const { user, system } = process.cpuUsage(this.#cpu)
+    this.#end({
+      rows: this.#total - this.#left,
+      sum: this.#sum,
+      ms: now - this.#first,
+      fromStartMs: now - this.#begin,
+      cpuMs: (user + system) / 1000,
+      rss: process.memoryUsage.rss(),
+    })
+  }
+}
+
+module.exports = { Meter }
