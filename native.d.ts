@@ -54,8 +54,10 @@ export declare class Engine {
 export interface BatchPayload {
   /** Records. The memory is the engine's own, handed over without a copy where the runtime allows that. */
   numbers: Float64Array
-  /** All text fields. */
-  text: string
+  /** Text fields in Latin-1; absent where there are none. */
+  text?: Buffer
+  /** Text fields in UTF-16, little-endian; absent where there are none. */
+  wide?: Buffer
   /** All bytes fields; absent where there are none. */
   bytes?: Buffer
   /** Shapes that are used here for the first time, as a JSON array; absent where there are none. */

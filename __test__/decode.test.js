@@ -13,10 +13,11 @@ const { BatchReader, Shapes } = require('../lib/decode')
 
 const lines = fs.readFileSync(path.join(__dirname, 'fixtures/batches.jsonl'), 'utf8').trim().split('\n')
 const batches = lines.map(line => {
-  const { numbers, text, bytes, shapes } = JSON.parse(line)
+  const { numbers, text, wide, bytes, shapes } = JSON.parse(line)
   return {
     numbers: Float64Array.from(numbers, Number),
-    text,
+    text: Buffer.from(text, 'latin1'),
+    wide: wide.length > 0 ? Buffer.from(wide) : undefined,
     bytes: bytes.length > 0 ? Buffer.from(bytes) : undefined,
     shapes: shapes.length > 0 ? JSON.stringify(shapes) : undefined,
   }
@@ -168,7 +169,8 @@ test('rows of one shape share a hidden class', () => {
     { name: 'name', encoding: 'text' },
   ]
   const shape = { id: 0, database: 'd', table: 't', columns, key: [0], present: [0, 1] }
-  const payload = { numbers: Float64Array.from(numbers), text: 'tpabcdefgh', shapes: JSON.stringify([shape]) }
+  const text = Buffer.from('tpabcdefgh')
+  const payload = { numbers: Float64Array.from(numbers), text, shapes: JSON.stringify([shape]) }
   const changes = new BatchReader('default', payload, new Shapes(), 'bigint').next(10)
   assert.deepEqual(
     changes.map(change => change.after),
@@ -202,8 +204,7 @@ test('text that an application keeps does not keep its whole batch', () => {
   for (let n = 0; n < 40; n++) {
     const text = `tp${String(n).padStart(40, 'note ')}`.padEnd(1_000_000, 'x')
     const numbers = Float64Array.from([1, 1, 1, 2, 0, 2, 0, -1, 0, 0, 1, 42])
-    // Latin-1, flat, and of its own: as the addon makes it.
-    const payload = { numbers, text: Buffer.from(text).toString('latin1'), shapes: shape }
+    const payload = { numbers, text: Buffer.from(text), shapes: shape }
     kept.push(new BatchReader('default', payload, new Shapes(), 'bigint').next(1)[0])
   }
   gc()
@@ -223,12 +224,7 @@ test('JSON that is no JSON stays text, and deep JSON is revived', () => {
 
 test('a batch that is not understood is refused', () => {
   const read = numbers =>
-    new BatchReader(
-      'default',
-      { numbers: Float64Array.from(numbers), text: '' },
-      new Shapes(),
-      'bigint'
-    ).next(1)
+    new BatchReader('default', { numbers: Float64Array.from(numbers) }, new Shapes(), 'bigint').next(1)
   assert.throws(() => read([9]), /unknown record 9/)
   assert.throws(() => read([2, 0, -1, 7, 0, 1]), /shape 7/)
 })

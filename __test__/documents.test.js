@@ -51,7 +51,8 @@ function batch(records) {
     putBytes(record.update)
     putText(changed === null ? '' : JSON.stringify(changed))
   }
-  return { numbers: Float64Array.from(numbers), text, bytes: Buffer.concat(bytes), shapes: SHAPES }
+  const latin = Buffer.from(text, 'latin1')
+  return { numbers: Float64Array.from(numbers), text: latin, bytes: Buffer.concat(bytes), shapes: SHAPES }
 }
 
 function decode(...records) {

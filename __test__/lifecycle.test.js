@@ -318,7 +318,7 @@ test('several loops and listeners go at the pace of the slowest, until it leaves
   await settled()
   assert.deepEqual(heard, [1], 'the slow loop has asked for one')
   await slow.return()
-  await until(() => engine.acknowledged.length === 3)
+  await until(() => engine.acknowledged.at(-1) === 3)
   assert.deepEqual(heard, [1, 2, 3])
   assert.deepEqual(quickly, [1, 3])
   await streamer.stop()

@@ -40,7 +40,10 @@ async function fill(server, shape, rows) {
   if (shape.singly) await insertSingly(connection, 'origin', 't', rows, shape.each)
   else await insert(connection, 't', rows, shape.each)
   await connection.end()
-  return { database, task: { url: database.url, tables: ['t'], from: 'earliest', at, rows, sum: checksum(0, rows) } }
+  return {
+    database,
+    task: { url: database.url, tables: ['t'], from: 'earliest', at, rows, sum: checksum(0, rows) },
+  }
 }
 
 /** Measures one kind of log on one server. */
@@ -50,14 +53,16 @@ async function drainShape(server, shape, { rows, runs, contenders = Object.keys(
     const [file, kind] = CONTENDERS[name]
     const report = await measure(file, kind, task)
     if (report.rows !== rows || report.sum !== task.sum)
-      throw new Error(`${name} gave ${report.rows} rows that add up to ${report.sum}, not ${rows} and ${task.sum}`)
+      throw new Error(
+        `${name} gave ${report.rows} rows that add up to ${report.sum}, not ${rows} and ${task.sum}`
+      )
     return report
   })
   await database.drop()
   return results
 }
 
-module.exports = { CONTENDERS, SHAPES, drainShape }
+module.exports = { CONTENDERS, SHAPES, drainShape, fill }
 
 if (require.main === module) {
   const { parseArgs } = require('node:util')
@@ -79,13 +84,17 @@ if (require.main === module) {
       for (const index of values.shape.split(',')) {
         const shape = SHAPES[Number(index)]
         console.log(`\n${kind} ${server.version}: ${shape.title}`)
-        const contenders = Object.keys(CONTENDERS).filter(name => !values.only || new RegExp(values.only).test(name))
+        const contenders = Object.keys(CONTENDERS).filter(
+          name => !values.only || new RegExp(values.only).test(name)
+        )
         const options = { rows: Number(values.rows), runs: Number(values.runs), contenders }
         for (const [name, reports] of await drainShape(server, shape, options)) {
           const rate = reports.map(report => (report.rows / report.ms) * 1000)
           const cpu = reports.map(report => (report.cpuMs / report.rows) * 1000)
           const whole = reports.map(report => report.fromStartMs)
-          console.log(`${name.padEnd(28)} ${withSpread(rate).padEnd(34)} cpu s/M ${withSpread(cpu).padEnd(22)} start to end ms ${withSpread(whole)}`)
+          console.log(
+            `${name.padEnd(28)} ${withSpread(rate).padEnd(34)} cpu s/M ${withSpread(cpu).padEnd(22)} start to end ms ${withSpread(whole)}`
+          )
         }
       }
       await server.remove()

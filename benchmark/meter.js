@@ -8,7 +8,6 @@ const { touch } = require('./workload')
 class Meter {
   #left
   #sum = 0
-  #firstRows = 0
   #begin = performance.now()
   #first = 0
   #cpu = process.cpuUsage()
@@ -36,7 +35,6 @@ class Meter {
   count(count) {
     if (this.#first === 0) {
       this.#first = performance.now()
-      this.#firstRows = count
     }
     this.#left -= count
     if (this.#left <= 0) this.#finish()

@@ -10,8 +10,8 @@ const { readDocumentChange } = require('./documents')
 const { Cells, Shape } = require('./shape')
 
 /** @typedef {import('./shape').Integers} Integers */
-/** @typedef {{ numbers: Float64Array, text: string, bytes?: Buffer, shapes?: string }} BatchPayload */
-/** @typedef {{ id: string, committed: number, before: string }} Transaction */
+/** @typedef {{ numbers: Float64Array, text?: Buffer, wide?: Buffer, bytes?: Buffer, shapes?: string }} BatchPayload */
+/** @typedef {{ id: string, committed: number, idBegin: string, positionBegin: string }} Transaction */
 
 /**
  * A change as it is built; `index.d.ts` shows it to users.
@@ -74,7 +74,7 @@ class BatchReader {
   #documents
   #cells
   /** @type {Transaction} */
-  #transaction = { id: '', committed: 0, before: '' }
+  #transaction = { id: '', committed: 0, idBegin: '', positionBegin: '' }
   #index = 0
   // The record of rows that is being read.
   #rows = 0
@@ -95,7 +95,7 @@ class BatchReader {
       operations: OPERATIONS,
       shapeOf: (/** @type {number} */ id) => /** @type {Shape} */ (shapes.get(id)),
     }
-    this.#cells = new Cells(payload.numbers, payload.text, payload.bytes)
+    this.#cells = new Cells(payload)
   }
 
   /** True where every change has been read. */
@@ -105,8 +105,8 @@ class BatchReader {
 
   /** How far it has read, in bytes of the batch. */
   get bytesRead() {
-    const { at, textAt, bytesAt } = this.#cells
-    return at * Float64Array.BYTES_PER_ELEMENT + textAt + bytesAt
+    const { at, textAt, wideAt, bytesAt } = this.#cells
+    return at * Float64Array.BYTES_PER_ELEMENT + textAt + wideAt * 2 + bytesAt
   }
 
   /**
@@ -121,7 +121,6 @@ class BatchReader {
     while (changes.length < limit && !this.isDone) {
       const change = this.#rows > 0 ? this.#readRow() : this.#readRecord()
       if (change === null) continue
-      if (this.#rows === 0) this.#readCommit(change)
       changes.push(change)
       if (changes.length % CLOCK_EVERY === 0 && performance.now() >= deadline) break
     }
@@ -138,7 +137,8 @@ class BatchReader {
         const committed = numbers[cells.at++]
         const id = cells.takeText()
         const before = cells.takeText()
-        this.#transaction = { id, committed, before }
+        // The place before the transaction and how much of it is done: reading goes on behind such a change.
+        this.#transaction = { id, committed, idBegin: `${id}:`, positionBegin: `${before}+${id}/` }
         this.#index = numbers[cells.at++]
         return null
       }
@@ -198,8 +198,11 @@ class BatchReader {
   #change(op, database, table, key, before, after, changed) {
     const transaction = this.#transaction
     const index = this.#index++
+    const cells = this.#cells
+    const last = this.#rows === 0 && cells.numbers[cells.at] === RECORD_COMMIT
+    if (last) cells.at++
     return {
-      id: `${transaction.id}:${index}`,
+      id: transaction.idBegin + textOf(index),
       source: this.#source,
       op,
       database,
@@ -209,20 +212,16 @@ class BatchReader {
       after,
       changed,
       timestamp: transaction.committed,
-      transaction: { id: transaction.id, index, last: false },
-      // The place before the transaction and how much of it is done: reading goes on behind this change.
-      position: `${transaction.before}+${transaction.id}/${index + 1}`,
+      transaction: { id: transaction.id, index, last },
+      position: last ? cells.takeText() : transaction.positionBegin + textOf(index + 1),
     }
   }
-
-  /** Where the transaction ends behind this change, the change says so. @param {Change} change */
-  #readCommit(change) {
-    const cells = this.#cells
-    if (cells.numbers[cells.at] !== RECORD_COMMIT) return
-    cells.at++
-    change.position = cells.takeText()
-    if (change.transaction !== null) change.transaction.last = true
-  }
 }
+
+/** The numbers that nearly every index is one of, as text. */
+const INDICES = Array.from({ length: 1024 }, (_, index) => String(index))
+
+/** @param {number} index */
+const textOf = index => (index < INDICES.length ? INDICES[index] : String(index))
 
 module.exports = { BatchReader, Shapes }

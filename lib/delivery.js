@@ -79,6 +79,8 @@ class Delivery {
   /** What is delivered from here on is not acknowledged. */
   #isSealed = false
   #toldAt = 0
+  /** An acknowledgement that has not been told yet; 0: none. */
+  #due = 0
 
   /** @param {import('./dispatch').SteadyEmitter} emitter @param {Options} options */
   constructor(emitter, options) {
@@ -156,7 +158,7 @@ class Delivery {
   #abandon(loop, left) {
     const done = Changes.done(loop)
     if (!this.#options.isKept || this.#isFlushing || this.#hasReceivers()) return
-    if (done !== null) this.#options.progress(done.source, done.position)
+    if (done !== null) this.#progress(done)
     this.#leave(left)
   }
 
@@ -232,7 +234,7 @@ class Delivery {
     const done = Changes.done(loop)
     if (done === null) return
     this.#toldAt = now
-    this.#options.progress(done.source, done.position)
+    this.#progress(done)
   }
 
   /** What was left by a consumer has been delivered to others. */
@@ -246,9 +248,28 @@ class Delivery {
   #settle() {
     while (this.#open.length > 0 && this.#open[0].pending === 0) {
       const part = /** @type {Part} */ (this.#open.shift())
-      if (part.sequence > 0) this.#options.acknowledge(part.sequence)
-      else if (this.#options.isKept) this.#options.progress(part.source, part.position)
+      if (part.sequence > 0) this.#acknowledge(part.sequence)
+      else if (this.#options.isKept) this.#progress(part)
     }
+  }
+
+  /** Everything up to an item is done. Acknowledgements are cumulative: a slice tells its last one. @param {number} sequence */
+  #acknowledge(sequence) {
+    this.#due = sequence
+    if (!this.#isRunning) this.#tellDone()
+  }
+
+  #tellDone() {
+    if (this.#due === 0) return
+    const sequence = this.#due
+    this.#due = 0
+    this.#options.acknowledge(sequence)
+  }
+
+  /** A source is done with a part of an item. @param {{ source: string, position: string }} part */
+  #progress({ source, position }) {
+    this.#tellDone()
+    this.#options.progress(source, position)
   }
 
   #run() {
@@ -262,6 +283,7 @@ class Delivery {
         if (performance.now() >= deadline) isClean = false
       }
     }
+    this.#tellDone()
     this.#isRunning = false
     // What a listener threw surfaces before the next change is delivered; a loop that holds us back wakes us itself.
     if (!this.#isHeldBack()) this.#schedule()
@@ -281,7 +303,7 @@ class Delivery {
     const newest = this.#open.at(-1)
     // Acknowledgements are cumulative: this one is due when what consumers have is done.
     if (newest === undefined) {
-      this.#options.acknowledge(sequence)
+      this.#acknowledge(sequence)
     } else {
       newest.sequence = sequence
       this.#settle()

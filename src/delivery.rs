@@ -1,7 +1,7 @@
 //! Deliveries as JavaScript values.
 
 use napi::Result;
-use napi::bindgen_prelude::{Buffer, Either, Float64Array, FnArgs, Latin1String};
+use napi::bindgen_prelude::{Buffer, Either, Float64Array, FnArgs};
 use napi_derive::napi;
 use streamer_core::event::Batch;
 use streamer_core::pipeline::{Delivery, Payload};
@@ -16,9 +16,10 @@ const KIND_NOTICE: u32 = 1;
 pub struct BatchPayload {
     /// Records. The memory is the engine's own, handed over without a copy where the runtime allows that.
     pub numbers: Float64Array,
-    /// All text fields.
-    #[napi(ts_type = "string")]
-    pub text: Either<Latin1String, String>,
+    /// Text fields in Latin-1; absent where there are none.
+    pub text: Option<Buffer>,
+    /// Text fields in UTF-16, little-endian; absent where there are none.
+    pub wide: Option<Buffer>,
     /// All bytes fields; absent where there are none.
     pub bytes: Option<Buffer>,
     /// Shapes that are used here for the first time, as a JSON array; absent where there are none.
@@ -48,13 +49,13 @@ fn batch_payload(batch: Batch) -> Result<BatchPayload> {
     };
     Ok(BatchPayload {
         numbers: Float64Array::new(batch.numbers),
-        // ASCII is Latin-1: a one-byte string, made by copying, not by decoding.
-        text: if batch.ascii {
-            Either::A(Latin1String::from(batch.text))
-        } else {
-            Either::B(batch.text)
-        },
-        bytes: (!batch.bytes.is_empty()).then(|| Buffer::from(batch.bytes)),
+        text: buffer(batch.text),
+        wide: buffer(batch.wide),
+        bytes: buffer(batch.bytes),
         shapes,
     })
+}
+
+fn buffer(bytes: Vec<u8>) -> Option<Buffer> {
+    (!bytes.is_empty()).then(|| Buffer::from(bytes))
 }

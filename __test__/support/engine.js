@@ -77,7 +77,8 @@ class ScriptedEngine {
     const isDelete = op === 2
     const numbers = [1, 1000, cut, end, 0, 2, op, isDelete ? shape : -1, isDelete ? -1 : shape, 0, ids.length]
     numbers.push(...ids, 3, text.length)
-    const payload = { numbers: Float64Array.from(numbers), text, shapes: JSON.stringify([layout]) }
+    const shapes = JSON.stringify([layout])
+    const payload = { numbers: Float64Array.from(numbers), text: Buffer.from(text), shapes }
     this.onItem(0, ++this.#sequence, 'default', payload)
     return this.#sequence
   }

@@ -22,7 +22,9 @@ function contender(load) {
     const ready = new Promise(resolve => zongji.once('ready', resolve))
     zongji.start({
       serverId: 4242,
-      ...(task.at === undefined ? { startAtEnd: true } : { filename: task.at.file, position: task.at.offset }),
+      ...(task.at === undefined
+        ? { startAtEnd: true }
+        : { filename: task.at.file, position: task.at.offset }),
       includeEvents: ['tablemap', 'writerows', 'updaterows', 'deleterows'],
       includeSchema: { [pathname.slice(1)]: task.tables },
     })

@@ -1,5 +1,5 @@
 //! Batches as the engine writes them, in `__test__/fixtures/batches.jsonl`, which `__test__/decode.test.js` reads: so the reader is
-//! tested against the real writer. One JSON document a line, `{ numbers, text, bytes, shapes }`; numbers that JSON cannot hold are
+//! tested against the real writer. One JSON document a line, `{ numbers, text, wide, bytes, shapes }`; numbers that JSON cannot hold are
 //! `"NaN"`, `"Infinity"`, `"-Infinity"`. `UPDATE_FIXTURES=1 cargo test -p streamer-core --test sample_batches` writes it anew.
 
 use std::sync::Arc;
@@ -22,7 +22,8 @@ fn number(value: f64) -> Value {
 fn line(batch: &Batch) -> String {
     let numbers: Vec<_> = batch.numbers.iter().copied().map(number).collect();
     let shapes: Vec<_> = batch.shapes.iter().map(AsRef::as_ref).collect();
-    let document = json!({ "numbers": numbers, "text": batch.text, "bytes": batch.bytes, "shapes": shapes });
+    let text: String = batch.text.iter().map(|&byte| char::from(byte)).collect();
+    let document = json!({ "numbers": numbers, "text": text, "wide": batch.wide, "bytes": batch.bytes, "shapes": shapes });
     format!("{document}\n")
 }
 

@@ -16,6 +16,9 @@ pub const RECORD_TABLE: f64 = 4.0;
 /// Largest integer that a JavaScript `number` holds exactly.
 const MAX_SAFE_INTEGER: u64 = (1 << 53) - 1;
 
+/// A giant text leaves no giant behind.
+const KEPT_SCRATCH: usize = 64 << 10;
+
 /// Bits of a changed set in one number.
 const CHANGED_BITS: usize = 48;
 
@@ -59,10 +62,10 @@ pub struct Transaction {
 pub struct Batch {
     /// Records; see the module's header.
     pub numbers: Vec<f64>,
-    /// All text fields, one after the other.
-    pub text: String,
-    /// True where every character of `text` is ASCII.
-    pub ascii: bool,
+    /// All text fields whose characters fit into one byte each, one after the other, in Latin-1.
+    pub text: Vec<u8>,
+    /// All other text fields, in UTF-16, little-endian.
+    pub wide: Vec<u8>,
     /// All bytes fields, one after the other.
     pub bytes: Vec<u8>,
     /// Shapes that are used here for the first time.
@@ -78,7 +81,21 @@ pub struct Batch {
 impl Batch {
     /// Bytes that it holds in memory, for the delivery window.
     pub fn weight(&self) -> usize {
-        self.numbers.len() * size_of::<f64>() + self.text.len() + self.bytes.len() + 64
+        self.numbers.len() * size_of::<f64>() + self.text.len() + self.wide.len() + self.bytes.len() + 64
+    }
+}
+
+#[cfg(test)]
+impl Batch {
+    /// All text of it, that beyond Latin-1 last.
+    pub fn all_text(&self) -> String {
+        let units: Vec<u16> = self
+            .wide
+            .chunks_exact(2)
+            .map(|unit| u16::from_le_bytes([unit[0], unit[1]]))
+            .collect();
+        let latin = self.text.iter().map(|&byte| char::from(byte));
+        latin.collect::<String>() + &String::from_utf16(&units).unwrap()
     }
 }
 
@@ -87,9 +104,8 @@ impl Batch {
 pub struct Mark {
     numbers: usize,
     text: usize,
-    text_units: usize,
+    wide: usize,
     bytes: usize,
-    ascii: bool,
 }
 
 /// Where the open transaction began in the present batch.
@@ -118,10 +134,10 @@ struct OpenRows {
 #[derive(Debug, Default)]
 pub struct BatchWriter {
     numbers: Vec<f64>,
-    text: String,
-    /// Length of `text` in UTF-16 code units.
-    text_units: usize,
-    not_ascii: bool,
+    text: Vec<u8>,
+    wide: Vec<u8>,
+    /// Text that is being put together.
+    scratch: String,
     bytes: Vec<u8>,
     shapes: Vec<Arc<Shape>>,
     rows: Option<OpenRows>,
@@ -135,7 +151,7 @@ pub struct BatchWriter {
     savepoint: Option<Savepoint>,
     /// Position behind the newest transaction that has ended in this batch.
     reached: Option<Arc<str>>,
-    /// The same where it is a part of the text.
+    /// The same where it is a part of the Latin-1 text.
     reached_text: Option<std::ops::Range<usize>>,
 }
 
@@ -152,7 +168,7 @@ impl BatchWriter {
 
     /// Bytes written since the last [`take`](Self::take).
     pub fn weight(&self) -> usize {
-        self.numbers.len() * size_of::<f64>() + self.text.len() + self.bytes.len()
+        self.numbers.len() * size_of::<f64>() + self.text.len() + self.wide.len() + self.bytes.len()
     }
 
     /// True where nothing was written since the last [`take`](Self::take).
@@ -355,9 +371,8 @@ impl BatchWriter {
         Mark {
             numbers: self.numbers.len(),
             text: self.text.len(),
-            text_units: self.text_units,
+            wide: self.wide.len(),
             bytes: self.bytes.len(),
-            ascii: !self.not_ascii,
         }
     }
 
@@ -365,9 +380,8 @@ impl BatchWriter {
     pub fn rewind(&mut self, mark: Mark) {
         self.numbers.truncate(mark.numbers);
         self.text.truncate(mark.text);
-        self.text_units = mark.text_units;
+        self.wide.truncate(mark.wide);
         self.bytes.truncate(mark.bytes);
-        self.not_ascii = !mark.ascii;
     }
 
     /// NULL.
@@ -403,12 +417,26 @@ impl BatchWriter {
         self.push_text(value);
     }
 
+    /// A text field in UTF-8; what is none of it becomes U+FFFD.
+    #[inline]
+    pub fn put_utf8(&mut self, value: &[u8]) {
+        if value.is_ascii() {
+            self.text.extend_from_slice(value);
+            self.numbers.push(self.text.len() as f64);
+        } else {
+            self.push_text(&String::from_utf8_lossy(value));
+        }
+    }
+
     /// A text field that `write` appends piece by piece.
     pub fn put_text_with<R>(&mut self, write: impl FnOnce(&mut String) -> R) -> R {
-        let start = self.text.len();
-        let result = write(&mut self.text);
-        self.account_text(start);
-        self.numbers.push(self.text_units as f64);
+        let mut scratch = std::mem::take(&mut self.scratch);
+        scratch.clear();
+        let result = write(&mut scratch);
+        self.push_text(&scratch);
+        if scratch.capacity() <= KEPT_SCRATCH {
+            self.scratch = scratch;
+        }
         result
     }
 
@@ -431,36 +459,49 @@ impl BatchWriter {
     }
 
     fn push_text(&mut self, value: &str) {
-        let start = self.text.len();
-        self.text.push_str(value);
-        self.account_text(start);
-        self.numbers.push(self.text_units as f64);
-    }
-
-    fn account_text(&mut self, start: usize) {
-        let added = &self.text[start..];
-        if added.is_ascii() {
-            self.text_units += added.len();
+        if value.is_ascii() {
+            self.text.extend_from_slice(value.as_bytes());
+            self.numbers.push(self.text.len() as f64);
         } else {
-            self.not_ascii = true;
-            self.text_units += added.encode_utf16().count();
+            self.push_other(value);
         }
     }
 
-    /// Bytes of text since the last [`take`](Self::take).
-    pub(super) fn text_len(&self) -> usize {
-        self.text.len()
+    /// Text that is not ASCII.
+    fn push_other(&mut self, value: &str) {
+        if value.chars().all(|character| u32::from(character) <= 0xff) {
+            self.text.extend(value.chars().map(|character| character as u8));
+            self.numbers.push(self.text.len() as f64);
+        } else {
+            self.wide.extend(value.encode_utf16().flat_map(u16::to_le_bytes));
+            // Never empty, so that the sign always tells.
+            self.numbers.push(-((self.wide.len() / 2) as f64));
+        }
     }
 
-    /// The text from `start` on is the position behind what was written.
-    pub(super) fn reach_text(&mut self, start: usize) {
-        self.reached = None;
-        self.reached_text = Some(start..self.text.len());
+    /// The text that was written since `mark` is the position behind what was written.
+    pub(super) fn reach_text(&mut self, mark: Mark) {
+        let wide = self.wide.get(mark.wide..).unwrap_or_default();
+        if wide.is_empty() {
+            self.reached = None;
+            self.reached_text = Some(mark.text..self.text.len());
+        } else {
+            let units: Vec<u16> = wide
+                .chunks_exact(2)
+                .map(|unit| unit.iter().rev().fold(0, |all, &byte| all << 8 | u16::from(byte)))
+                .collect();
+            self.reached = Some(String::from_utf16_lossy(&units).into());
+            self.reached_text = None;
+        }
     }
 
     /// Position behind what was written.
     fn position(&self) -> Option<Arc<str>> {
-        let text = || Some(self.text.get(self.reached_text.clone()?)?.into());
+        let text = || {
+            let latin = self.text.get(self.reached_text.clone()?)?;
+            let text: String = latin.iter().map(|&byte| char::from(byte)).collect();
+            Some(text.into())
+        };
         self.within().or_else(|| self.reached.clone()).or_else(text)
     }
 
@@ -481,11 +522,7 @@ impl BatchWriter {
     pub fn take(&mut self) -> Batch {
         self.close_rows();
         self.announced = false;
-        let (numbers, text, bytes) = (
-            self.numbers.capacity(),
-            self.text.capacity(),
-            self.bytes.capacity(),
-        );
+        let (numbers, text, bytes) = (self.numbers.len(), self.text.len(), self.bytes.len());
         let position = self.position();
         self.reached = None;
         self.reached_text = None;
@@ -493,20 +530,20 @@ impl BatchWriter {
             position,
             numbers: std::mem::take(&mut self.numbers),
             text: std::mem::take(&mut self.text),
-            ascii: !std::mem::take(&mut self.not_ascii),
+            wide: std::mem::take(&mut self.wide),
             bytes: std::mem::take(&mut self.bytes),
             shapes: std::mem::take(&mut self.shapes),
             changes: std::mem::take(&mut self.changes),
             newest_committed_ms: self.newest_committed_ms.take(),
         };
-        self.text_units = 0;
         if self.transaction.is_some() {
             self.save();
         }
         // A batch is about as large as the one before it; a rare giant must not be remembered.
-        self.numbers.reserve(numbers.min(16 << 10));
-        self.text.reserve(text.min(256 << 10));
-        self.bytes.reserve(bytes.min(256 << 10));
+        let room = |length: usize| length + length / 8;
+        self.numbers.reserve(room(numbers).min(16 << 10));
+        self.text.reserve(room(text).min(256 << 10));
+        self.bytes.reserve(room(bytes).min(256 << 10));
         batch
     }
 }
@@ -534,7 +571,7 @@ mod tests {
         }
         writer.commit(&"q".into());
         let batch = writer.take();
-        assert_eq!(batch.text, "t:1pq");
+        assert_eq!(batch.text, b"t:1pq");
         assert_eq!(
             batch.numbers,
             [
@@ -568,13 +605,17 @@ mod tests {
     }
 
     #[test]
-    fn text_is_measured_in_utf16_units() {
+    fn text_beyond_latin_1_stands_apart() {
         let mut writer = BatchWriter::new();
         writer.put_text("aé");
-        writer.put_text("😀");
+        writer.put_text("😀é");
+        writer.put_text("");
+        writer.put_utf8("ÿ".as_bytes());
+        writer.put_utf8(b"\xff");
         let batch = writer.take();
-        assert_eq!(batch.numbers, [2.0, 4.0]);
-        assert!(!batch.ascii);
+        assert_eq!(batch.numbers, [2.0, -3.0, 2.0, 3.0, -4.0]);
+        assert_eq!(batch.text, b"a\xe9\xff");
+        assert_eq!(batch.wide, [0x3d, 0xd8, 0x00, 0xde, 0xe9, 0x00, 0xfd, 0xff]);
     }
 
     #[test]
@@ -584,7 +625,7 @@ mod tests {
         writer.put_u64(u64::MAX);
         let batch = writer.take();
         assert_eq!(batch.numbers, [-9_007_199_254_740_991.0, f64::INFINITY, 20.0]);
-        assert_eq!(batch.text, "18446744073709551615");
+        assert_eq!(batch.text, b"18446744073709551615");
     }
 
     #[test]
@@ -593,17 +634,14 @@ mod tests {
         writer.put_text("kept");
         let mark = writer.mark();
         writer.put_text("é");
+        writer.put_text("€");
         writer.put_bytes(&[1]);
         writer.rewind(mark);
         let batch = writer.take();
+        assert_eq!(batch.text, b"kept");
         assert_eq!(
-            (
-                batch.text.as_str(),
-                batch.ascii,
-                batch.bytes.len(),
-                batch.numbers.len()
-            ),
-            ("kept", true, 0, 1)
+            (batch.wide.len(), batch.bytes.len(), batch.numbers.len()),
+            (0, 0, 1)
         );
     }
 

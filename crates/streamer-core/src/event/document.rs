@@ -47,7 +47,7 @@ impl BatchWriter {
         self.put_number(RECORD_DOCUMENT);
         self.put_number(change.committed_ms);
         self.put_text_with(id);
-        let position_at = self.text_len();
+        let position_at = self.mark();
         self.put_text_with(position);
         self.reach_text(position_at);
         self.put_text(change.transaction);
@@ -97,8 +97,8 @@ mod tests {
         ];
         assert_eq!(batch.numbers, numbers);
         assert_eq!(
-            (batch.text.as_str(), batch.bytes.as_slice()),
-            ("iät", &b"keyafter"[..])
+            (batch.text.as_slice(), batch.bytes.as_slice()),
+            (&b"i\xe4t"[..], &b"keyafter"[..])
         );
         assert_eq!((batch.changes, batch.newest_committed_ms), (1, Some(1.5)));
         assert_eq!(batch.position.as_deref(), Some("ä"));

@@ -1,8 +1,8 @@
 //! Changes in the compact form in which they leave the engine.
 //!
 //! A connector decodes straight from the server's packet into a [`BatchWriter`]; no value object stands in
-//! between. A finished [`Batch`] is three flat pieces: numbers, text, bytes. The JavaScript side walks the numbers
-//! once and cuts the text by offsets, so that a batch costs one call and one string, however many rows it holds.
+//! between. A finished [`Batch`] is four flat pieces: numbers, text, wide text, bytes. The JavaScript side walks the numbers
+//! once and cuts the text by offsets, so that a batch costs one call and a few strings, however many rows it holds.
 //!
 //! # Layout of a batch
 //!
@@ -21,8 +21,10 @@
 //! last of it, operation, shape (database and table, without columns), bytes: key, bytes: before, bytes: after, bytes:
 //! description of the update (each empty where absent), text: paths of the changed fields as a JSON array, or empty.
 //!
-//! A *text* field is one number: the offset in `text` (in UTF-16 code units) where it ends; it begins where the
-//! previous one ended. A *bytes* field is the same in `bytes`. A row is, for an update with both images, the changed
+//! A *text* field is one number: the offset in `text` (Latin-1, a byte a character) where it ends; it begins where the
+//! previous one ended. A text with a character beyond U+00FF stands in `wide` (UTF-16) instead, and its number is the offset
+//! of its end there, in code units, negated: so one such text does not make every other twice as large. A *bytes* field
+//! is the same in `bytes`. A row is, for an update with both images, the changed
 //! set (words of 48 bits, lowest column first), then the cells of the before image, then those of the after image.
 //!
 //! A cell is one number, with two escapes, read according to the column's [`Encoding`]:

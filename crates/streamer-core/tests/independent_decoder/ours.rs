@@ -77,8 +77,10 @@ struct Reader {
 /// The three pieces of a batch, each with the place that reading has reached.
 struct Pieces<'a> {
     numbers: std::slice::Iter<'a, f64>,
-    text: Vec<u16>,
+    text: &'a [u8],
     text_at: usize,
+    wide: Vec<u16>,
+    wide_at: usize,
     bytes: &'a [u8],
     bytes_at: usize,
 }
@@ -89,8 +91,13 @@ impl Pieces<'_> {
     }
 
     fn text_to(&mut self, end: f64) -> String {
+        if end < 0.0 {
+            let start = std::mem::replace(&mut self.wide_at, -end as usize);
+            return String::from_utf16(&self.wide[start..self.wide_at]).unwrap();
+        }
         let start = std::mem::replace(&mut self.text_at, end as usize);
-        String::from_utf16(&self.text[start..self.text_at]).unwrap()
+        let latin = &self.text[start..self.text_at];
+        latin.iter().map(|&byte| char::from(byte)).collect()
     }
 
     fn text(&mut self) -> String {
@@ -131,8 +138,14 @@ impl Reader {
         }
         let mut pieces = Pieces {
             numbers: batch.numbers.iter(),
-            text: batch.text.encode_utf16().collect(),
+            text: &batch.text,
             text_at: 0,
+            wide: batch
+                .wide
+                .chunks_exact(2)
+                .map(|unit| u16::from_le_bytes([unit[0], unit[1]]))
+                .collect(),
+            wide_at: 0,
             bytes: &batch.bytes,
             bytes_at: 0,
         };
@@ -152,6 +165,7 @@ impl Reader {
             }
         }
         assert_eq!(pieces.text_at, pieces.text.len(), "all text belongs to a field");
+        assert_eq!(pieces.wide_at, pieces.wide.len(), "all text belongs to a field");
         assert_eq!(pieces.bytes_at, batch.bytes.len(), "all bytes belong to a field");
     }
 

@@ -101,7 +101,7 @@ mod tests {
     fn text(put: fn(&[u8], &mut BatchWriter) -> Result<()>, cell: &[u8]) -> String {
         let mut out = BatchWriter::new();
         put(cell, &mut out).unwrap();
-        out.take().text
+        out.take().all_text()
     }
 
     #[test]

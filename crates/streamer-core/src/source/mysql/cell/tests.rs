@@ -51,7 +51,7 @@ fn string(logged: u8, metadata: u16, kind: ColumnKind, cell: &[u8]) -> String {
         encoding,
         Encoding::Text | Encoding::Json | Encoding::Set
     ));
-    batch.text
+    batch.all_text()
 }
 
 fn bytes(logged: u8, metadata: u16, kind: ColumnKind, cell: &[u8]) -> Vec<u8> {
@@ -70,7 +70,7 @@ fn integers_take_their_sign_from_the_definition() {
     assert_eq!(number(LONGLONG, 0, integer(8, false), &[0xff; 8]), -1.0);
     let (encoding, batch) = decoded(LONGLONG, 0, &integer(8, true), Dates::Date, &[0xff; 8]);
     assert_eq!(
-        (encoding, batch.text.as_str()),
+        (encoding, batch.all_text().as_str()),
         (Encoding::Integer, "18446744073709551615")
     );
     assert_eq!(number(YEAR, 0, ColumnKind::Year, &[124]), 2_024.0);
@@ -169,7 +169,10 @@ fn dates_are_moments_unless_no_calendar_has_them() {
         (2024 << 9, "2024-00-00"),
     ] {
         let (_, batch) = decoded(DATE, 0, &ColumnKind::Date, Dates::Date, &date(packed));
-        assert_eq!((batch.numbers[0], batch.text.as_str()), (f64::INFINITY, text));
+        assert_eq!(
+            (batch.numbers[0], batch.all_text().as_str()),
+            (f64::INFINITY, text)
+        );
     }
     let stamp = ColumnKind::Timestamp { fraction: 3 };
     let cell = [0x65, 0xdf, 0xd7, 0x8b, 0x11, 0xd0];
@@ -180,7 +183,7 @@ fn dates_are_moments_unless_no_calendar_has_them() {
     );
     let (_, batch) = decoded(TIMESTAMP2, 3, &stamp, Dates::Date, &[0; 6]);
     assert_eq!(
-        (batch.numbers[0], batch.text.as_str()),
+        (batch.numbers[0], batch.all_text().as_str()),
         (f64::INFINITY, "0000-00-00 00:00:00.000")
     );
     assert_eq!(
@@ -241,7 +244,10 @@ fn a_difference_is_applied_to_the_cell_before_it() {
         13
     );
     let batch = out.take();
-    assert_eq!(batch.text, r#"{"a":3}[{"op":"replace","path":"$.a","value":3}]"#);
+    assert_eq!(
+        batch.all_text(),
+        r#"{"a":3}[{"op":"replace","path":"$.a","value":3}]"#
+    );
     assert_eq!(batch.numbers, [7.0, f64::NEG_INFINITY, 48.0]);
 }
 
@@ -392,7 +398,7 @@ proptest! {
         let plan = CellPlan::new(JSON, 4, &ColumnKind::Json, Dates::Date).unwrap();
         let mut out = BatchWriter::new();
         if plan.decode(&framed, &mut out).is_ok() {
-            prop_assert!(serde_json::from_str::<serde_json::Value>(&out.take().text).is_ok());
+            prop_assert!(serde_json::from_str::<serde_json::Value>(&out.take().all_text()).is_ok());
         }
     }
 }

@@ -76,7 +76,10 @@ impl Charset {
     /// Writes the text of `bytes` as a cell.
     #[inline]
     pub(super) fn put(self, bytes: &[u8], out: &mut BatchWriter) {
-        out.put_text_with(|text| self.decode(bytes, text));
+        match self.codec {
+            Codec::Utf8 => out.put_utf8(bytes),
+            _ => out.put_text_with(|text| self.decode(bytes, text)),
+        }
     }
 }
 

@@ -280,7 +280,7 @@ mod tests {
     fn text(document: &[u8]) -> Result<String> {
         let mut out = BatchWriter::new();
         put(document, &mut out)?;
-        Ok(out.take().text)
+        Ok(out.take().all_text())
     }
 
     #[test]

@@ -142,7 +142,7 @@ mod tests {
     fn applied(difference: &str) -> Result<String> {
         let mut out = BatchWriter::new();
         put_changed(&hex(BASE), &hex(difference)[4..], &mut out)?;
-        Ok(out.take().text)
+        Ok(out.take().all_text())
     }
 
     #[test]
@@ -181,7 +181,7 @@ mod tests {
         .concat();
         let mut out = BatchWriter::new();
         put_changed(&base, &difference, &mut out).unwrap();
-        assert_eq!(out.take().text, "[2,1,3]");
+        assert_eq!(out.take().all_text(), "[2,1,3]");
     }
 
     #[test]
@@ -195,7 +195,7 @@ mod tests {
         put_difference(&input, &mut out).unwrap();
         let batch = out.take();
         assert_eq!(
-            batch.text,
+            batch.all_text(),
             r#"[{"op":"replace","path":"$.a","value":3},{"op":"remove","path":"$.b[0]"}]"#
         );
         assert_eq!(batch.numbers.first(), Some(&f64::NEG_INFINITY));

@@ -200,7 +200,7 @@ mod tests {
         })
         .unwrap();
         let batch = out.take();
-        assert_eq!(batch.text, r#"7"\u0000i18446744073709551615""#);
+        assert_eq!(batch.all_text(), r#"7"\u0000i18446744073709551615""#);
         assert_eq!(batch.numbers, [1.0, f64::INFINITY, 30.0]);
     }
 }
