@@ -228,7 +228,7 @@ test('notices become events with errors as StreamerError', async () => {
     health: { status: 'down', sources: { s: { lastError: error }, t: { lastError: null } } },
   })
   engine.notice({ type: 'ready' })
-  await until(() => engine.acknowledged.length === 4)
+  await until(() => engine.acknowledged.at(-1) === 4)
   assert.deepEqual(seen.schema, schema)
   assert.ok(seen.disconnect.error instanceof StreamerError)
   assert.ok(seen.health.sources.s.lastError instanceof StreamerError)

@@ -4,7 +4,10 @@
 
 process.once('message', async (/** @type {any} */ { contender, measure, task }) => {
   try {
-    const report = await require(`./contenders/${contender}.js`)[measure](task)
+    // Loaded before anything is measured; only what measures loading loads later.
+    const measures = require(`./contenders/${contender}.js`)
+    const once = () => measures[measure](task)
+    const report = await (task.watch ? require('./watch').watched(once) : once())
     process.send?.({ report }, () => process.exit(0))
   } catch (error) {
     console.error(`${contender} (${measure}):`, error)

@@ -16,6 +16,9 @@ const CONTENDERS = {
   '@powersync/mysql-zongji': ['powersync', 'drain'],
 }
 
+/** How servers are started: with names of columns in the log, which every reader here can use. */
+const SERVER = ['--binlog-row-metadata=FULL']
+
 /** What each of them reads. */
 const SHAPES = [
   { title: 'transactions of 1,000 rows, one statement each', each: 1000, singly: false },
@@ -62,47 +65,21 @@ async function drainShape(server, shape, { rows, runs, contenders = Object.keys(
   return results
 }
 
-module.exports = { CONTENDERS, SHAPES, drainShape, fill }
+module.exports = { CONTENDERS, SERVER, SHAPES, drainShape, emptyLog, fill }
 
 if (require.main === module) {
-  const { parseArgs } = require('node:util')
-  const { openKit } = require('../__test__/support/servers')
-  const { withSpread } = require('./table')
-  const { values } = parseArgs({
-    options: {
-      rows: { type: 'string', default: '300000' },
-      runs: { type: 'string', default: '3' },
-      server: { type: 'string', default: 'mariadb,mysql' },
-      shape: { type: 'string', default: '0,1,2' },
-      only: { type: 'string' },
-    },
-  })
-  const main = async () => {
-    const kit = await openKit()
+  const { runAlone } = require('./alone')
+  const defaults = { rows: '300000', runs: '3', server: 'mariadb,mysql', shape: '0,1,2', only: '' }
+  runAlone(defaults, async (kit, values, print) => {
     for (const kind of values.server.split(',')) {
-      const server = await kit[kind]({ args: ['--binlog-row-metadata=FULL'] })
+      const server = await kit[kind]({ args: SERVER })
       for (const index of values.shape.split(',')) {
         const shape = SHAPES[Number(index)]
-        console.log(`\n${kind} ${server.version}: ${shape.title}`)
-        const contenders = Object.keys(CONTENDERS).filter(
-          name => !values.only || new RegExp(values.only).test(name)
-        )
+        const contenders = Object.keys(CONTENDERS).filter(name => new RegExp(values.only).test(name))
         const options = { rows: Number(values.rows), runs: Number(values.runs), contenders }
-        for (const [name, reports] of await drainShape(server, shape, options)) {
-          const rate = reports.map(report => (report.rows / report.ms) * 1000)
-          const cpu = reports.map(report => (report.cpuMs / report.rows) * 1000)
-          const whole = reports.map(report => report.fromStartMs)
-          console.log(
-            `${name.padEnd(28)} ${withSpread(rate).padEnd(34)} cpu s/M ${withSpread(cpu).padEnd(22)} start to end ms ${withSpread(whole)}`
-          )
-        }
+        print(`${kind} ${server.version}: ${shape.title}`, await drainShape(server, shape, options))
       }
       await server.remove()
     }
-    await kit.close()
-  }
-  main().catch(error => {
-    console.error(error)
-    process.exit(1)
   })
 }

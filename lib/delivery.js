@@ -34,7 +34,7 @@ const { dispatch } = require('./dispatch')
 const KIND_BATCH = 0
 
 /** Longest time that one turn of the event loop spends here, as long as listeners are quick themselves. */
-const SLICE_MS = 4
+const SLICE_MS = 2
 
 /** Events of one change. */
 const OPERATION_EVENTS = new Set(['insert', 'update', 'replace', 'delete'])
@@ -176,7 +176,19 @@ class Delivery {
   receive(item) {
     if (this.#isClosed) return
     this.#queue.push(item)
-    if (!this.#isRunning && !this.#isScheduled) this.#run()
+    if (this.#isRunning || this.#isScheduled) return
+    this.#run()
+    // What else arrives in this turn of the event loop waits for the end of it: the addon hands over all that it has at once.
+    this.#rest()
+  }
+
+  #rest() {
+    if (this.#isScheduled) return
+    this.#isScheduled = true
+    setImmediate(() => {
+      this.#isScheduled = false
+      if (this.#head < this.#queue.length) this.#run()
+    })
   }
 
   /**
@@ -199,12 +211,7 @@ class Delivery {
   }
 
   #schedule() {
-    if (this.#isScheduled || this.#isRunning || this.#head >= this.#queue.length) return
-    this.#isScheduled = true
-    setImmediate(() => {
-      this.#isScheduled = false
-      this.#run()
-    })
+    if (!this.#isRunning && this.#head < this.#queue.length) this.#rest()
   }
 
   /** Whether a loop or a consumer still has to take what it was given. */

@@ -151,22 +151,35 @@ const ABSENT = new Uint8Array(0)
 const isPresent = bytes => bytes.length > 0
 
 /**
- * Bytes fields that follow one another, in a copy; they are shared with the batch only where they are most of it.
- * @param {import('./shape').Cells} cells @param {number[]} ends
+ * A place of the batch's bytes in a copy. What is small is copied a page at a time: a change that is kept keeps its page and nothing
+ * else.
+ * @param {import('./shape').Cells} cells @param {number} begin @param {number} end
  */
-function takeBytes(cells, ends) {
+function turnBytesPage(cells, begin, end) {
+  const { bytes } = cells
+  let pageEnd = end
+  if ((end - begin) * 2 <= BYTES_PAGE) pageEnd = Math.min(begin + BYTES_PAGE, bytes.length)
+  const page = bytes.subarray(begin, pageEnd)
+  // Shared with the batch only where it is most of it. Not out of Buffer's pool: a Binary is a view, and cloning it copies all that
+  // it is a view of.
+  cells.bytesPage =
+    page.length * 2 < bytes.buffer.byteLength ? Buffer.from(new Uint8Array(page).buffer) : page
+  cells.bytesPageBegin = begin
+  cells.bytesPageEnd = pageEnd
+}
+
+const BYTES_PAGE = 4096
+
+/**
+ * A bytes field, whose end is the next number; all that a change has lie in one page.
+ * @param {import('./shape').Cells} cells
+ */
+function takePart(cells) {
   const begin = cells.bytesAt
-  const end = ends[ends.length - 1]
+  const end = cells.numbers[cells.at++]
+  if (begin === end) return ABSENT
   cells.bytesAt = end
-  let all = cells.bytes.subarray(begin, end)
-  // Not out of Buffer's pool: a Binary is a view, and cloning it copies all that it is a view of.
-  if (all.length * 2 < cells.bytes.buffer.byteLength) all = Buffer.from(new Uint8Array(all).buffer)
-  let from = 0
-  return ends.map(to => {
-    const part = to - begin === from ? ABSENT : all.subarray(from, to - begin)
-    from = to - begin
-    return part
-  })
+  return cells.bytesPage.subarray(begin - cells.bytesPageBegin, end - cells.bytesPageBegin)
 }
 
 /**
@@ -185,8 +198,12 @@ function readDocumentChange(cells, { source, operations, shapeOf }) {
   const last = numbers[cells.at++] === 1
   const op = operations[numbers[cells.at++]]
   const { database, table } = shapeOf(numbers[cells.at++])
-  const ends = [numbers[cells.at++], numbers[cells.at++], numbers[cells.at++], numbers[cells.at++]]
-  const [key, before, after, update] = takeBytes(cells, ends)
+  const end = numbers[cells.at + 3]
+  if (end > cells.bytesPageEnd) turnBytesPage(cells, cells.bytesAt, end)
+  const key = takePart(cells)
+  const before = takePart(cells)
+  const after = takePart(cells)
+  const update = takePart(cells)
   const changed = cells.takeText()
   /** @type {any} */
   const change = { id, source, op, database, table, key: isPresent(key) ? readDocument(key) : null }

@@ -67,6 +67,11 @@ class Cells {
     this.page = ''
     this.pageBegin = 0
     this.pageEnd = 0
+    // The same of bytes; see `documents.js`.
+    /** @type {Buffer} */
+    this.bytesPage = NO_BYTES
+    this.bytesPageBegin = 0
+    this.bytesPageEnd = 0
   }
 
   /** The text field whose end is the next number. */

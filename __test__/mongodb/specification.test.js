@@ -253,7 +253,11 @@ describe('change-streams', () => {
   specified('Test consecutive resume', async ({ c, database, open }) => {
     await fail(database.client, { failCommands: ['getMore'], closeConnection: true }, { times: 2 })
     const seen = await open()
-    for (const x of [1, 2, 3]) await c.insertOne({ x })
+    // One after the other: all at once, they could come with the answer that opens the stream anew.
+    for (const x of [1, 2, 3]) {
+      await c.insertOne({ x })
+      await seen.until(() => seen.changes.length >= x, `insert ${x}`)
+    }
     await expectInserts(seen, c, [1, 2, 3])
     assert.equal(await endFailing(database.client), 2)
   })

@@ -4,30 +4,63 @@
 
 const { Streamer } = require('../..')
 const { Meter } = require('../meter')
+const { Sightings } = require('../sightings')
 
-/** @param {{ url: string, tables: string[], from: string }} task */
-const source = ({ url, tables, from }) => ({ url, tables, from })
+/** @param {any} task */
+const open = ({ url, tables, from, options }) => new Streamer({ source: { url, tables, from }, ...options })
 
-/** Drains a log to the `batch` handler. @param {any} task */
-async function drain(task) {
+/**
+ * Drains a log to a handler.
+ * @param {'batch' | 'change'} event @param {any} task @param {'row' | 'values'} how
+ */
+async function drainTo(event, task, how = 'row') {
   const meter = new Meter(task.rows)
-  const streamer = new Streamer({ source: source(task), ...task.options })
-  streamer.on('batch', changes => {
-    for (const change of changes) meter.row(change.after)
-  })
+  const streamer = open(task)
+  if (event === 'batch') {
+    streamer.on('batch', changes => {
+      for (const change of changes) meter[how](change.after)
+    })
+  } else streamer.on('change', change => meter[how](change.after))
   const report = await meter.done
   await streamer.stop()
   return report
 }
 
-/** Drains a log to the `change` handler. @param {any} task */
-async function drainSingly(task) {
-  const meter = new Meter(task.rows)
-  const streamer = new Streamer({ source: source(task), ...task.options })
-  streamer.on('change', change => meter.row(change.after))
-  const report = await meter.done
+/** When each of the rows that are written meanwhile was seen. @param {any} task */
+async function follow(task) {
+  const sightings = new Sightings(task)
+  const streamer = open({ ...task, from: undefined })
+  streamer.on('change', change => sightings.see(change.after.id))
+  await streamer.start()
+  const report = await sightings.report()
   await streamer.stop()
   return report
 }
 
-module.exports = { drain, drainSingly }
+/**
+ * Follows what is written and does nothing with it, for a time; resolves with what the process holds then. Without a URL it follows
+ * nothing.
+ * @param {any} task
+ */
+async function idle(task) {
+  let rows = 0
+  const streamer = open({ ...task, from: undefined })
+  streamer.on('change', () => rows++)
+  await streamer.start()
+  process.send?.({ ready: true })
+  await new Promise(resolve => setTimeout(resolve, task.ms))
+  const report = { rows, rss: process.memoryUsage.rss() }
+  await streamer.stop()
+  return report
+}
+
+module.exports = {
+  /** @param {any} task */
+  drain: task => drainTo('batch', task),
+  /** @param {any} task */
+  drainSingly: task => drainTo('change', task),
+  /** @param {any} task */
+  drainValues: task => drainTo('batch', task, 'values'),
+  follow,
+  idle,
+}

@@ -3,6 +3,7 @@
 // `@vlasky/zongji`, and, as it has the same interface, `@powersync/mysql-zongji`.
 
 const { Meter } = require('../meter')
+const { Sightings } = require('../sightings')
 
 /** @param {(task: any) => Promise<any> | any} load resolves with the class */
 function contender(load) {
@@ -32,7 +33,15 @@ function contender(load) {
   }
 
   return {
-    open,
+    /** When each of the rows that are written meanwhile was seen. @param {any} task */
+    async follow(task) {
+      const sightings = new Sightings(task)
+      const { zongji, ready } = await open({ ...task, at: undefined }, row => sightings.see(row.id))
+      await ready
+      const report = await sightings.report()
+      zongji.stop()
+      return report
+    },
     /** @param {any} task */
     async drain(task) {
       const meter = new Meter(task.rows)

@@ -70,9 +70,14 @@ async function mongodbSide(kit) {
         name: 'watched collection dropped and created again',
         async inject() {
           await client.db('shop').dropCollection('truth')
+          // The writer creates it anew as well.
           await client
             .db('shop')
-            .createCollection('truth', { changeStreamPreAndPostImages: { enabled: true } })
+            .createCollection('truth')
+            .catch(() => {})
+          await client
+            .db('shop')
+            .command({ collMod: 'truth', changeStreamPreAndPostImages: { enabled: true } })
         },
       },
     ],

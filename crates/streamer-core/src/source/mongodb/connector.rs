@@ -392,8 +392,13 @@ impl Connector for MongodbConnector {
         async move {
             if let Some(running) = self.running.take() {
                 // The end of the cursor is sent behind its drop; the client waits for it.
-                drop(running.stream);
-                let _ = timeout(FAREWELL, running.connected.client.shutdown()).await;
+                let farewell = async {
+                    if let Some(stream) = running.stream {
+                        stream.close().await;
+                    }
+                    running.connected.client.shutdown().await;
+                };
+                let _ = timeout(FAREWELL, farewell).await;
             }
             self.end_connection();
         }

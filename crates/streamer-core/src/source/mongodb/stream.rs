@@ -1,11 +1,18 @@
 //! An open change stream: its cursor, and the batch of the server that is being read.
+//!
+//! A task of its own asks for the next batch while the present one is read and delivered, so that the server is never idle
+//! because we are busy. It is one batch ahead and no more: a stream whose application is slow holds two.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use bson::raw::cstr;
 use bson::{Bson, RawArrayBuf, RawDocument, RawDocumentBuf, Timestamp, rawdoc};
 use futures_util::StreamExt;
 use mongodb::raw_batch_cursor::{RawBatch, RawBatchCursor};
+use parking_lot::Mutex;
+use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
 use super::connect::Connected;
@@ -45,17 +52,27 @@ pub struct Plan<'a> {
     pub wait: Duration,
 }
 
+type DriverError = mongodb::error::Error;
+
 /// A cursor and its present batch.
 pub struct Stream {
-    cursor: RawBatchCursor,
+    replies: mpsc::Receiver<std::result::Result<Reply, DriverError>>,
+    /// When the question that is open was asked, as far as it is known.
+    asked: Arc<Mutex<Option<Instant>>>,
     batch: Option<Unread>,
-    /// When the question that is open was asked.
-    asked: Option<(Instant, f64)>,
+    task: JoinHandle<()>,
+}
+
+/// What a question was answered with.
+struct Reply {
+    batch: RawBatch,
+    asked_ms: f64,
+    took: Duration,
 }
 
 /// A batch, and how far it was read.
 struct Unread {
-    reply: RawBatch,
+    reply: Reply,
     at: usize,
     end: usize,
 }
@@ -155,10 +172,10 @@ impl Stream {
         plan: &Plan<'_>,
         resume: &Resume,
         mode: Mode,
-    ) -> Result<Self, std::result::Result<mongodb::error::Error, Error>> {
+    ) -> Result<Self, std::result::Result<DriverError, Error>> {
         let command = plan.command(resume, mode).map_err(Err)?;
         let database = connected.client.database(plan.scope.database());
-        let asked = Some((Instant::now(), now_ms()));
+        let first = (Instant::now(), now_ms());
         let mut action = database.run_raw_cursor_command(command).max_time(plan.wait);
         if mode != Mode::Whole {
             action = action.batch_size(1);
@@ -167,31 +184,34 @@ impl Stream {
             action = action.selection_criteria(criteria.clone());
         }
         let cursor = action.batch().await.map_err(Ok)?;
+        let asked = Arc::new(Mutex::new(Some(first.0)));
+        let (sender, replies) = mpsc::channel(1);
         Ok(Self {
-            cursor,
-            batch: None,
+            replies,
+            task: tokio::spawn(ask(cursor, first, Arc::clone(&asked), sender)),
             asked,
+            batch: None,
         })
     }
 
-    /// When the open question was asked; asks one where none is open.
-    pub fn asked(&mut self) -> Instant {
-        self.asked.get_or_insert_with(|| (Instant::now(), now_ms())).0
+    /// When the open question was asked.
+    pub fn asked(&self) -> Instant {
+        *self.asked.lock().get_or_insert_with(Instant::now)
     }
 
     /// Waits for the next batch. Cancel-safe: the question stays open.
-    pub async fn load(&mut self) -> std::result::Result<(), mongodb::error::Error> {
-        self.asked();
-        match self.cursor.next().await {
-            Some(Ok(reply)) => {
-                self.batch = Some(Unread::new(reply)?);
-                Ok(())
-            }
-            Some(Err(error)) => Err(error),
-            None => Err(mongodb::error::Error::custom(
-                "the server closed the cursor".to_owned(),
-            )),
-        }
+    pub async fn load(&mut self) -> std::result::Result<(), DriverError> {
+        let reply = self.replies.recv().await;
+        // The next question is about to be asked, or has just been.
+        *self.asked.lock() = None;
+        self.batch = Some(Unread::new(reply.unwrap_or_else(|| Err(closed()))?)?);
+        Ok(())
+    }
+
+    /// Ends the stream; the driver knows of the end when this resolves.
+    pub async fn close(mut self) {
+        self.task.abort();
+        let _ = (&mut self.task).await;
     }
 
     /// Whether a batch is being read.
@@ -215,8 +235,8 @@ impl Stream {
         let Some(batch) = self.batch.take() else {
             return Answer::default();
         };
-        let (since, asked_ms) = self.asked.take().unwrap_or_else(|| (Instant::now(), now_ms()));
-        let reply = batch.reply.as_raw_document();
+        let Reply { asked_ms, took, .. } = batch.reply;
+        let reply = batch.reply.batch.as_raw_document();
         let cursor = reply.get_document("cursor").ok();
         let token = cursor.and_then(|cursor| cursor.get_document("postBatchResumeToken").ok());
         let time = reply.get_document("$clusterTime").ok();
@@ -226,15 +246,49 @@ impl Stream {
             cluster_time: time.and_then(|time| time.get_timestamp("clusterTime").ok()),
             is_empty: batch.is_empty(),
             asked_ms,
-            took: since.elapsed(),
+            took,
         }
     }
 }
 
+impl Drop for Stream {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+/// Asks for batch after batch, the next one as soon as the one before it was taken.
+async fn ask(
+    mut cursor: RawBatchCursor,
+    first: (Instant, f64),
+    asked: Arc<Mutex<Option<Instant>>>,
+    replies: mpsc::Sender<std::result::Result<Reply, DriverError>>,
+) {
+    let mut question = Some(first);
+    while let Ok(place) = replies.reserve().await {
+        let (since, asked_ms) = question.take().unwrap_or_else(|| (Instant::now(), now_ms()));
+        *asked.lock() = Some(since);
+        let reply = cursor.next().await.unwrap_or_else(|| Err(closed()));
+        let is_last = reply.is_err();
+        place.send(reply.map(|batch| Reply {
+            batch,
+            asked_ms,
+            took: since.elapsed(),
+        }));
+        if is_last {
+            return;
+        }
+    }
+}
+
+fn closed() -> DriverError {
+    DriverError::custom("the server closed the cursor".to_owned())
+}
+
 impl Unread {
-    fn new(reply: RawBatch) -> std::result::Result<Self, mongodb::error::Error> {
-        let whole = reply.as_raw_document().as_bytes();
-        let events = reply.doc_slices()?.as_bytes();
+    fn new(reply: Reply) -> std::result::Result<Self, DriverError> {
+        let whole = reply.batch.as_raw_document().as_bytes();
+        let events = reply.batch.doc_slices()?.as_bytes();
         // The array lies in the reply: where, is kept instead of a borrow.
         let start = (events.as_ptr() as usize).saturating_sub(whole.as_ptr() as usize);
         let end = start + events.len();
@@ -247,12 +301,15 @@ impl Unread {
     }
 
     fn is_empty(&self) -> bool {
-        self.reply.doc_slices().is_ok_and(|events| events.is_empty())
+        self.reply
+            .batch
+            .doc_slices()
+            .is_ok_and(|events| events.is_empty())
     }
 
     /// An element of the array: its type, its index as text, and the document.
     fn next(&mut self) -> Result<Option<&RawDocument>> {
-        let bytes = self.reply.as_raw_document().as_bytes();
+        let bytes = self.reply.batch.as_raw_document().as_bytes();
         let rest = bytes.get(self.at..self.end).unwrap_or_default();
         match element(rest) {
             Element::End => Ok(None),
@@ -302,7 +359,7 @@ fn element(rest: &[u8]) -> Element {
 }
 
 /// The error of a stream that could not be opened.
-pub fn opening_error(error: std::result::Result<&mongodb::error::Error, &Error>) -> Error {
+pub fn opening_error(error: std::result::Result<&DriverError, &Error>) -> Error {
     match error {
         Ok(error) => client_error(error),
         Err(error) => error.clone(),

@@ -1,0 +1,94 @@
+'use strict'
+
+// What a drain leaves of the event loop: how late its timers are, and how long an HTTP server in the same process takes to answer.
+
+const http = require('node:http')
+const { alternate, measure } = require('./run')
+const { fill } = require('./drain')
+
+const CONTENDERS = {
+  'ultimate-streaming, batch': ['ultimate', 'drain'],
+  'ultimate-streaming, change': ['ultimate', 'drainSingly'],
+  '@vlasky/zongji': ['zongji', 'drain'],
+  '@powersync/mysql-zongji': ['powersync', 'drain'],
+}
+
+/** Time between two requests, in ms. */
+const PACE_MS = 5
+
+/** Asks a server again and again until told to stop; resolves with how long answers took, in order. @param {number} port */
+function client(port) {
+  const agent = new http.Agent({ keepAlive: true })
+  /** @type {number[]} */
+  const took = []
+  let isRunning = true
+  const once = () =>
+    new Promise((resolve, reject) => {
+      const began = performance.now()
+      const request = http.get({ port, agent, host: '127.0.0.1' }, response => {
+        response.resume()
+        response.on('end', () => resolve(performance.now() - began))
+      })
+      request.on('error', reject)
+    })
+  const done = (async () => {
+    while (isRunning) {
+      try {
+        took.push(/** @type {number} */ (await once()))
+      } catch {
+        // The process has reported and is gone.
+        break
+      }
+      await new Promise(resolve => setTimeout(resolve, PACE_MS))
+    }
+    agent.destroy()
+    return took.sort((a, b) => a - b)
+  })()
+  return {
+    stop() {
+      isRunning = false
+      return done
+    },
+  }
+}
+
+/** @param {number[]} sorted @param {number} share */
+const quantile = (sorted, share) => sorted[Math.min(sorted.length - 1, Math.floor(sorted.length * share))]
+
+/** One contender drains while its process is asked over HTTP. @param {string} name @param {any} task */
+async function once(name, task) {
+  const [contender, kind] = CONTENDERS[name]
+  /** @type {ReturnType<typeof client> | undefined} */
+  let asking
+  const report = await measure(contender, kind, { ...task, watch: true }, ({ port, ended }) => {
+    if (port !== undefined) asking = client(port)
+    if (ended) asking?.stop()
+  })
+  const took = (await asking?.stop()) ?? []
+  return { ...report, http99: quantile(took, 0.99), http50: quantile(took, 0.5), requests: took.length }
+}
+
+/** @param {any} server @param {{ rows: number, runs: number }} options */
+async function loops(server, { rows, runs }) {
+  const { database, task } = await fill(server, { each: 1000, singly: false }, rows)
+  const results = await alternate(runs, Object.keys(CONTENDERS), name => once(name, task))
+  await database.drop()
+  return results
+}
+
+module.exports = { loops }
+
+if (require.main === module) {
+  const { runAlone } = require('./alone')
+  const { withSpread } = require('./table')
+  const { SERVER } = require('./drain')
+  runAlone({ rows: '1000000', runs: '3', server: 'mariadb' }, async (kit, values) => {
+    const server = await kit[values.server]({ args: SERVER })
+    const results = await loops(server, { rows: Number(values.rows), runs: Number(values.runs) })
+    for (const [name, reports] of results) {
+      const figures = ['loop99', 'loopMax', 'http50', 'http99', 'requests']
+      const texts = figures.map(key => `${key} ${withSpread(reports.map(report => report[key]))}`)
+      console.log(name.padEnd(28), texts.join('  '))
+    }
+  })
+}

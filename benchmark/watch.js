@@ -1,0 +1,23 @@
+'use strict'
+
+// Inside a contender's process: watches the event loop, and answers HTTP requests, while it drains.
+
+const http = require('node:http')
+const { monitorEventLoopDelay } = require('node:perf_hooks')
+
+/** @param {() => Promise<any>} drain */
+async function watched(drain) {
+  const server = http.createServer((_, response) => response.end('here'))
+  await new Promise(resolve => server.listen(0, '127.0.0.1', () => resolve(undefined)))
+  process.send?.({ port: /** @type {any} */ (server.address()).port })
+  const histogram = monitorEventLoopDelay({ resolution: 1 })
+  histogram.enable()
+  const report = await drain()
+  histogram.disable()
+  process.send?.({ ended: true })
+  server.close()
+  // The timer itself is due every ms.
+  return { ...report, loop99: histogram.percentile(99) / 1e6 - 1, loopMax: histogram.max / 1e6 - 1 }
+}
+
+module.exports = { watched }
