@@ -87,22 +87,28 @@ test('changes reach all listeners in order, and are acknowledged once these have
   const { streamer, engine } = await started()
   const seen = []
   streamer.on('batch', changes => seen.push(['batch', ...ids(changes)]))
-  streamer.on('change', change => seen.push(['change', change.after?.id ?? null, engine.acknowledged.length]))
+  const acknowledged = []
+  streamer.on('change', change => {
+    seen.push(['change', change.after?.id ?? null])
+    acknowledged.push(engine.acknowledged.at(-1) ?? 0)
+  })
   streamer.on('delete', change => seen.push(['delete', change.before.id]))
   engine.rows([1, 2])
   engine.rows([3], { op: 2 })
   // An idle stream delivers at once; what is left, if the machine is busy, in the turns that follow.
   assert.ok(seen.length > 0)
-  await until(() => engine.acknowledged.length === 2)
+  // Cumulative: one acknowledgement may stand for both.
+  await until(() => engine.acknowledged.at(-1) === 2)
   assert.deepEqual(seen, [
     ['batch', 1, 2],
-    ['change', 1, 0],
-    ['change', 2, 0],
+    ['change', 1],
+    ['change', 2],
     ['batch', 3],
-    ['change', null, 1],
+    ['change', null],
     ['delete', 3],
   ])
-  assert.deepEqual(engine.acknowledged, [1, 2])
+  assert.deepEqual(acknowledged.slice(0, 2), [0, 0])
+  assert.ok(acknowledged[2] <= 1)
   await streamer.stop()
 })
 
@@ -295,7 +301,7 @@ test('changes() acknowledges an item only when the loop asks for more', async ()
   assert.equal((await loop.next()).value.after.id, 3)
   assert.deepEqual(engine.acknowledged, [1])
   const waiting = loop.next()
-  await until(() => engine.acknowledged.length === 2)
+  await until(() => engine.acknowledged.at(-1) === 2)
   await streamer.stop()
   assert.deepEqual(await waiting, { value: undefined, done: true })
 })

@@ -136,7 +136,13 @@ mod tests {
         let ended = Owner { pid, ..this };
         assert!(ended.is_gone());
         for space in [None, Some("elsewhere".to_owned())] {
-            assert!(!Owner { space, ..ended.clone() }.is_gone());
+            assert!(
+                !Owner {
+                    space,
+                    ..ended.clone()
+                }
+                .is_gone()
+            );
         }
         let older = r#"{"pid":1,"host":"h","since":1,"nonce":1}"#;
         assert!(!Owner::parse(older).unwrap().is_gone());
