@@ -38,6 +38,7 @@ const RECORD_ROWS = 2
 const RECORD_COMMIT = 3
 const RECORD_TABLE = 4
 const RECORD_DOCUMENT = 5
+const RECORD_NUMBERED = 6
 
 const OPERATIONS = ['insert', 'update', 'delete', 'read', 'replace', 'truncate', 'drop', 'rename']
 
@@ -76,6 +77,10 @@ class BatchReader {
   /** @type {Transaction} */
   #transaction = { id: '', committed: 0, before: '' }
   #index = 0
+  /** What ids of changes begin with. */
+  #prefix = ''
+  /** The number in the id of the change with index 0. */
+  #number = 0
   // The record of rows that is being read.
   #rows = 0
   #op = ''
@@ -139,9 +144,15 @@ class BatchReader {
         const id = cells.takeText()
         const before = cells.takeText()
         this.#transaction = { id, committed, before }
+        this.#prefix = id
+        this.#number = 0
         this.#index = numbers[cells.at++]
         return null
       }
+      case RECORD_NUMBERED:
+        this.#number = numbers[cells.at++]
+        this.#prefix = cells.takeText()
+        return null
       case RECORD_ROWS:
         this.#op = OPERATIONS[numbers[cells.at++]]
         this.#before = this.#shapes.get(numbers[cells.at++])
@@ -199,7 +210,7 @@ class BatchReader {
     const transaction = this.#transaction
     const index = this.#index++
     return {
-      id: `${transaction.id}:${index}`,
+      id: `${this.#prefix}:${this.#number + index}`,
       source: this.#source,
       op,
       database,
