@@ -15,9 +15,16 @@ use crate::failure::thrown;
 /// triggers and tables those were. Blocks while another process holds the write lock, 10 s at most.
 #[napi]
 pub fn uninstall_sqlite(place: String) -> Result<Vec<u32>> {
-    let is_url = place.get(..7).is_some_and(|start| start.eq_ignore_ascii_case("sqlite:"));
+    let is_url = place
+        .get(..7)
+        .is_some_and(|start| start.eq_ignore_ascii_case("sqlite:"));
     let path = if is_url {
-        let refused = |sentence| thrown(&Error::new(Code::ArgumentInvalid, format!("The URL: {sentence}.")));
+        let refused = |sentence| {
+            thrown(&Error::new(
+                Code::ArgumentInvalid,
+                format!("The URL: {sentence}."),
+            ))
+        };
         sqlite_path(&place).map_err(refused)?
     } else {
         PathBuf::from(place)

@@ -132,7 +132,8 @@ mod tests {
 
     #[test]
     fn options_of_other_sources_are_refused() {
-        let error = Config::parse(&json!({ "url": "sqlite:app.db", "serverId": 1, "tls": true })).unwrap_err();
+        let error =
+            Config::parse(&json!({ "url": "sqlite:app.db", "serverId": 1, "tls": true })).unwrap_err();
         assert!(error.message().contains("serverId: unknown option") || error.message().contains("serverId"));
     }
 }

@@ -490,7 +490,11 @@ impl BatchWriter {
     /// A cell of [`Encoding::Dynamic`](super::Encoding::Dynamic) that is a floating-point number.
     pub fn put_dynamic_f64(&mut self, value: f64) {
         if value.is_infinite() {
-            let sign = if value > 0.0 { DYNAMIC_INFINITY } else { DYNAMIC_NEGATIVE_INFINITY };
+            let sign = if value > 0.0 {
+                DYNAMIC_INFINITY
+            } else {
+                DYNAMIC_NEGATIVE_INFINITY
+            };
             self.numbers.extend([f64::INFINITY, sign]);
         } else {
             self.numbers.push(value);

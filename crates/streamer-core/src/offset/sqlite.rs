@@ -64,13 +64,24 @@ mod tests {
             }),
         };
         let text = position.to_string();
-        assert!(text.starts_with("sqlite:00ff12:9007199254740993:00abcdef~"), "{text}");
+        assert!(
+            text.starts_with("sqlite:00ff12:9007199254740993:00abcdef~"),
+            "{text}"
+        );
         assert_eq!(Position::parse(&text).unwrap(), position);
     }
 
     #[test]
     fn other_texts_are_no_places() {
-        for text in ["", "a:1", "a:1:2", "a:1:0000000g", "g:1:00000000", "a:-1:00000000", "a:1:00000000:"] {
+        for text in [
+            "",
+            "a:1",
+            "a:1:2",
+            "a:1:0000000g",
+            "g:1:00000000",
+            "a:-1:00000000",
+            "a:1:00000000:",
+        ] {
             assert_eq!(SqliteOffset::parse(text), None, "{text}");
         }
     }

@@ -94,7 +94,11 @@ impl SqliteConnector {
             ..self.task.clone()
         };
         let thread = tokio::task::spawn_blocking(move || follow(task, opening, &sender));
-        let running = Running { items, is_over, thread };
+        let running = Running {
+            items,
+            is_over,
+            thread,
+        };
         let found = opened.await.map_err(|_| not_connected())??;
         self.running = Some(running);
         self.gap = found.gap;
@@ -117,7 +121,11 @@ impl SqliteConnector {
             return Ok(Item::Warning(warning));
         }
         let running = self.running.as_mut().ok_or_else(not_connected)?;
-        let item = running.items.recv().await.unwrap_or_else(|| Err(not_connected()))?;
+        let item = running
+            .items
+            .recv()
+            .await
+            .unwrap_or_else(|| Err(not_connected()))?;
         let position = item.position().cloned();
         self.moved(position.as_ref());
         Ok(item)
@@ -133,7 +141,9 @@ impl SqliteConnector {
     }
 
     async fn end(&mut self) {
-        let Some(mut running) = self.running.take() else { return };
+        let Some(mut running) = self.running.take() else {
+            return;
+        };
         running.is_over.store(true, Ordering::Relaxed);
         // A thread that waits to hand over is woken.
         running.items.close();
@@ -147,7 +157,9 @@ struct Done<'a>(&'a AtomicI64);
 
 impl Done<'_> {
     fn reach(&mut self, position: &str) {
-        let place = Position::parse(position).ok().and_then(|position| Place::of(&position));
+        let place = Position::parse(position)
+            .ok()
+            .and_then(|position| Place::of(&position));
         if let Some(place) = place {
             self.0.store(place.seq, Ordering::Relaxed);
         }

@@ -72,13 +72,14 @@ impl Entries {
             return Ok(());
         }
         let group = self.place.enter();
-        let mut query =
-            conn.prepare_cached("SELECT * FROM main._streamer_log WHERE seq > ?1 AND seq <= ?2 ORDER BY seq")?;
+        let mut query = conn
+            .prepare_cached("SELECT * FROM main._streamer_log WHERE seq > ?1 AND seq <= ?2 ORDER BY seq")?;
         let mut rows = query.query([self.place.seq, self.end])?;
         let mut is_full = false;
         while let Some(row) = rows.next()? {
             self.take(conn, &group, row)?;
-            is_full = self.writer.changes() >= self.limits.changes || self.writer.weight() >= self.limits.bytes;
+            is_full =
+                self.writer.changes() >= self.limits.changes || self.writer.weight() >= self.limits.bytes;
             if is_full || !self.ready.is_empty() {
                 break;
             }
@@ -131,8 +132,9 @@ impl Entries {
         if !is_asked {
             return Ok(Rest::Changes);
         }
-        let mut query = conn
-            .prepare_cached("SELECT tbl, op FROM main._streamer_log WHERE seq > ?1 AND seq <= ?2 ORDER BY seq")?;
+        let mut query = conn.prepare_cached(
+            "SELECT tbl, op FROM main._streamer_log WHERE seq > ?1 AND seq <= ?2 ORDER BY seq",
+        )?;
         let mut rows = query.query([self.place.seq, self.end])?;
         let mut rest = Rest::Nothing;
         while let Some(row) = rows.next()? {
@@ -150,7 +152,8 @@ impl Entries {
     }
 
     fn take(&mut self, conn: &Connection, group: &Group, row: &Row<'_>) -> Result<()> {
-        let (seq, table, number, at): (i64, i64, i64, f64) = (row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?);
+        let (seq, table, number, at): (i64, i64, i64, f64) =
+            (row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?);
         let before = self.place.position();
         self.place.seq = seq;
         self.place.mark = log::mark_of(table, number, at);
@@ -160,7 +163,9 @@ impl Entries {
         };
         let op = Op::of(number);
         if op == Some(Op::Candidate) {
-            let Some(layout) = version.layout.clone() else { return Ok(()) };
+            let Some(layout) = version.layout.clone() else {
+                return Ok(());
+            };
             if !is_replaced(conn, row, &layout, end)? {
                 return Ok(());
             }
@@ -182,8 +187,12 @@ impl Entries {
             Some(op) => {
                 self.move_to(group, seq, log::ms(at));
                 match op {
-                    Op::Drop => self.writer.table_change(Operation::Drop, SQLITE_DATABASE, &name, ""),
-                    Op::Truncate => self.writer.table_change(Operation::Derived, SQLITE_DATABASE, &name, ""),
+                    Op::Drop => self
+                        .writer
+                        .table_change(Operation::Drop, SQLITE_DATABASE, &name, ""),
+                    Op::Truncate => self
+                        .writer
+                        .table_change(Operation::Derived, SQLITE_DATABASE, &name, ""),
                     Op::Rename => {
                         let to: String = row.get(log::HEAD)?;
                         let to = format!("{SQLITE_DATABASE}.{to}");
@@ -212,7 +221,8 @@ impl Entries {
                 position_before: Arc::clone(&group.before),
             };
             self.writer.begin_transaction(transaction, index);
-            self.writer.number_changes(&self.place.log, (group.base + 1) as f64);
+            self.writer
+                .number_changes(&self.place.log, (group.base + 1) as f64);
         }
         self.writer.move_to(index, committed_ms);
     }

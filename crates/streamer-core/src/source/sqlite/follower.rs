@@ -120,7 +120,8 @@ impl Follower {
         let mut conn = open(&path)?;
         conn.busy_timeout(PATIENCE).map_err(|error| failed(&error))?;
         conn.set_prepared_statement_cache_capacity(32);
-        let installed = install(&mut conn, &task.tables, None, 0).map_err(|refusal| refused(refusal, &path))?;
+        let installed =
+            install(&mut conn, &task.tables, None, 0).map_err(|refusal| refused(refusal, &path))?;
         let warning = warning(&installed);
         let log: Arc<str> = installed.log.as_str().into();
         let (place, gap) = place::begin(&conn, &log, &task.from)?;
@@ -158,7 +159,14 @@ impl Follower {
             conn,
             task,
         };
-        Ok((follower, Opened { position, gap, warning }))
+        Ok((
+            follower,
+            Opened {
+                position,
+                gap,
+                warning,
+            },
+        ))
     }
 
     fn is_over(&self, items: &mpsc::Sender<Result<Item>>) -> bool {
@@ -224,7 +232,9 @@ impl Follower {
 
     /// One read transaction; true where nothing is left to read.
     fn read(&mut self) -> Result<bool, Trouble> {
-        let transaction = self.conn.transaction_with_behavior(TransactionBehavior::Deferred)?;
+        let transaction = self
+            .conn
+            .transaction_with_behavior(TransactionBehavior::Deferred)?;
         let found = schema_version(&transaction)?;
         if found != self.schema_version {
             drop(transaction);
@@ -257,7 +267,8 @@ impl Follower {
         if place.group.is_none() && place.mark != 0 {
             let mark = log::mark(&self.conn, place.seq)?;
             if mark != 0 && mark != place.mark {
-                let sentence = "The change log holds other changes than it did: the database was restored from a copy.";
+                let sentence =
+                    "The change log holds other changes than it did: the database was restored from a copy.";
                 return Err(Trouble::Known(Error::new(Code::ConnectionLost, sentence)));
             }
         }
@@ -289,7 +300,11 @@ impl Follower {
             let found = file_identity(&self.task.path);
             if found != self.file {
                 let path = self.task.path.display();
-                let what = if found.is_none() { "is gone" } else { "was replaced by another" };
+                let what = if found.is_none() {
+                    "is gone"
+                } else {
+                    "was replaced by another"
+                };
                 let sentence = format!("The database file {path} {what}.");
                 return Err(Error::new(Code::ConnectionLost, sentence));
             }
@@ -315,7 +330,9 @@ impl Follower {
         if !is_due && !self.has_to_trim {
             return Ok(());
         }
-        let transaction = self.conn.transaction_with_behavior(TransactionBehavior::Immediate)?;
+        let transaction = self
+            .conn
+            .transaction_with_behavior(TransactionBehavior::Immediate)?;
         if log::identity(&transaction)?.is_none() {
             // The next look says so.
             return Ok(());
@@ -337,7 +354,9 @@ impl Follower {
             return;
         }
         let left = (|| {
-            let transaction = self.conn.transaction_with_behavior(TransactionBehavior::Immediate)?;
+            let transaction = self
+                .conn
+                .transaction_with_behavior(TransactionBehavior::Immediate)?;
             if log::identity(&transaction)?.is_some_and(|log| *log.id == *self.log) {
                 if self.task.is_stored {
                     log::enter(&transaction, &self.task.consumer, done, true)?;
@@ -376,12 +395,20 @@ fn refused(refusal: Refusal, path: &std::path::Path) -> Error {
         Refusal::Sqlite(error) => failure(&error, path),
         Refusal::Later => Error::new(
             Code::DatabaseInvalid,
-            format!("The change log of {} was made by a later version of this library.", path.display()),
+            format!(
+                "The change log of {} was made by a later version of this library.",
+                path.display()
+            ),
         )
-        .with_advice("Use that version, or take the log out: npx ultimate-streaming sqlite uninstall <file>."),
+        .with_advice(
+            "Use that version, or take the log out: npx ultimate-streaming sqlite uninstall <file>.",
+        ),
         Refusal::Gone => Error::new(
             Code::PositionLost,
-            format!("The change log of {} was taken out while it was followed.", path.display()),
+            format!(
+                "The change log of {} was taken out while it was followed.",
+                path.display()
+            ),
         )
         .with_retry(Retry::Never)
         .with_advice("A new start makes it again; changes until then are not seen."),

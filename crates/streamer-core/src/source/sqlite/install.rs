@@ -89,7 +89,8 @@ pub fn install(
     if is_new {
         log::create(&transaction)?;
     }
-    let stored: i64 = transaction.query_row("SELECT verified FROM main._streamer_meta", [], |row| row.get(0))?;
+    let stored: i64 =
+        transaction.query_row("SELECT verified FROM main._streamer_meta", [], |row| row.get(0))?;
     let mut work = Work {
         present: present_triggers(&transaction)?,
         known: known(&transaction)?,
@@ -104,7 +105,9 @@ pub fn install(
         work.look_at(&name, tables.includes(SQLITE_DATABASE, &name))?;
     }
     let Work {
-        has_changed, mut result, ..
+        has_changed,
+        mut result,
+        ..
     } = work;
     result.log = log::identity(&transaction)?.map(|log| log.id).unwrap_or_default();
     result.verified = log::newest(&transaction)?;
@@ -159,7 +162,9 @@ impl Work<'_> {
     fn follow_names(&mut self) -> Result<()> {
         let mut gone = Vec::new();
         for at in 0..self.known.len() {
-            let Some(known) = self.known.get(at).cloned() else { continue };
+            let Some(known) = self.known.get(at).cloned() else {
+                continue;
+            };
             let exists = self
                 .conn
                 .query_row(
@@ -196,7 +201,11 @@ impl Work<'_> {
     }
 
     fn look_at(&mut self, name: &str, is_wanted: bool) -> Result<()> {
-        let known = self.known.iter().find(|known| known.name.eq_ignore_ascii_case(name)).cloned();
+        let known = self
+            .known
+            .iter()
+            .find(|known| known.name.eq_ignore_ascii_case(name))
+            .cloned();
         match known {
             Some(known) if known.state == PRESENT => self.compare(&known, name, is_wanted),
             Some(known) if is_wanted => {
@@ -235,9 +244,9 @@ impl Work<'_> {
         }
         let written = ["insert", "update", "delete"];
         let was_seen = written.iter().all(|kind| {
-            self.present
-                .keys()
-                .any(|trigger| version_of(trigger) == Some(known.id) && trigger.ends_with(&format!("_{kind}")))
+            self.present.keys().any(|trigger| {
+                version_of(trigger) == Some(known.id) && trigger.ends_with(&format!("_{kind}"))
+            })
         });
         if was_seen && is_same && is_named && known.sql == table.sql {
             // An index came or went.
@@ -257,14 +266,19 @@ impl Work<'_> {
             return self.find_all(&table, id);
         }
         match &known.layout {
-            Some(before) if has_new_column(before, &table.layout) => self.find_newer(known.id, before, &table, id),
+            Some(before) if has_new_column(before, &table.layout) => {
+                self.find_newer(known.id, before, &table, id)
+            }
             _ => Ok(()),
         }
     }
 
     fn name_of(&self, id: i64) -> Result<String> {
-        self.conn
-            .query_row("SELECT name FROM main._streamer_table WHERE id = ?1", [id], |row| row.get(0))
+        self.conn.query_row(
+            "SELECT name FROM main._streamer_table WHERE id = ?1",
+            [id],
+            |row| row.get(0),
+        )
     }
 
     fn tell(&mut self, table: &Table, is_wanted: bool) {
@@ -304,8 +318,10 @@ impl Work<'_> {
 
     fn set_state(&mut self, id: i64, state: i64) -> Result<()> {
         self.has_changed = true;
-        self.conn
-            .execute("UPDATE main._streamer_table SET state = ?2 WHERE id = ?1", params![id, state])?;
+        self.conn.execute(
+            "UPDATE main._streamer_table SET state = ?2 WHERE id = ?1",
+            params![id, state],
+        )?;
         Ok(())
     }
 
@@ -327,7 +343,8 @@ impl Work<'_> {
             .collect();
         for name in names {
             self.has_changed = true;
-            self.conn.execute_batch(&format!("DROP TRIGGER main.{}", quoted(&name)))?;
+            self.conn
+                .execute_batch(&format!("DROP TRIGGER main.{}", quoted(&name)))?;
             self.present.remove(&name);
         }
         Ok(())
@@ -346,14 +363,19 @@ impl Work<'_> {
     /// Every row of a table.
     fn find_all(&mut self, table: &Table, id: i64) -> Result<()> {
         let count: i64 = self.conn.query_row(
-            &format!("SELECT count(*) FROM (SELECT 1 FROM main.{} LIMIT {})", quoted(&table.name), MAX_FOUND + 1),
+            &format!(
+                "SELECT count(*) FROM (SELECT 1 FROM main.{} LIMIT {})",
+                quoted(&table.name),
+                MAX_FOUND + 1
+            ),
             [],
             |row| row.get(0),
         )?;
         if count > MAX_FOUND {
             return self.note(id, Op::Gap, "");
         }
-        self.conn.execute_batch(&entries_from(table, id, Op::Found, &["x"], ""))
+        self.conn
+            .execute_batch(&entries_from(table, id, Op::Found, &["x"], ""))
     }
 
     /// Rows that were written under the definition before, of which new columns are not in the log.
@@ -366,14 +388,20 @@ impl Work<'_> {
             let names: Vec<String> = old.iter().map(|cell| format!("c{}", first + cell)).collect();
             names.join(", ")
         };
-        let one = format!("FROM main._streamer_log WHERE tbl = {was} AND seq > {} AND op", self.since);
+        let one = format!(
+            "FROM main._streamer_log WHERE tbl = {was} AND seq > {} AND op",
+            self.since
+        );
         let rows = format!(
             "SELECT {} {one} IN (1, 10, 11) UNION SELECT {} {one} = 2",
             cells(0),
             cells(before.width()),
         );
         let count: i64 = self.conn.query_row(
-            &format!("SELECT count(*) FROM (SELECT * FROM ({rows}) LIMIT {})", MAX_FOUND + 1),
+            &format!(
+                "SELECT count(*) FROM (SELECT * FROM ({rows}) LIMIT {})",
+                MAX_FOUND + 1
+            ),
             [],
             |row| row.get(0),
         )?;

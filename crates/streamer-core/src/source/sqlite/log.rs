@@ -215,8 +215,9 @@ pub fn trim(conn: &Connection) -> Result<bool> {
         "DELETE FROM main._streamer_consumer WHERE seen < julianday('now') - CASE stored WHEN 1 THEN ?1 ELSE ?2 END",
         params![STORED_DAYS, PASSING_DAYS],
     )?;
-    let needed: Option<i64> =
-        conn.query_row("SELECT min(seq) FROM main._streamer_consumer", [], |row| row.get(0))?;
+    let needed: Option<i64> = conn.query_row("SELECT min(seq) FROM main._streamer_consumer", [], |row| {
+        row.get(0)
+    })?;
     let (Some(needed), Some(oldest)) = (needed, oldest(conn)?) else {
         return Ok(false);
     };

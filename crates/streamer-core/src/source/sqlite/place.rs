@@ -65,7 +65,10 @@ impl Place {
             before: position.base_text().into(),
             id: Arc::clone(&within.transaction),
         });
-        let done = position.within.as_ref().map_or(0, |within| i64::from(within.changes));
+        let done = position
+            .within
+            .as_ref()
+            .map_or(0, |within| i64::from(within.changes));
         Some(Self {
             log: Arc::clone(&offset.log),
             seq: base.checked_add(done)?,
@@ -108,7 +111,10 @@ fn position(log: &Arc<str>, seq: i64, mark: u32) -> Arc<str> {
 /// Where reading begins.
 pub fn begin(conn: &Connection, log: &Arc<str>, from: &From) -> Result<(Place, Option<Gap>), Error> {
     let failed = |error: rusqlite::Error| {
-        Error::new(Code::ServerRefused, format!("The change log cannot be read: {error}."))
+        Error::new(
+            Code::ServerRefused,
+            format!("The change log cannot be read: {error}."),
+        )
     };
     match from {
         From::Now => Ok((newest(conn, log).map_err(failed)?, None)),

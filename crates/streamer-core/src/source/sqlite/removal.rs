@@ -46,8 +46,9 @@ pub fn open(path: &Path) -> Result<Connection> {
                 unknown("The database file")
             } else {
                 let sentence = format!("The folder {folder} of the database file does not exist.");
-                Error::new(Code::DatabaseUnknown, sentence)
-                    .with_advice("Check the path; a relative one begins at the working directory of the process.")
+                Error::new(Code::DatabaseUnknown, sentence).with_advice(
+                    "Check the path; a relative one begins at the working directory of the process.",
+                )
             });
         }
         Err(_) => {

@@ -67,7 +67,11 @@ impl Candidate<'_> {
     /// computed may be known afterwards only.
     fn is_new(&self, image: &[Value]) -> bool {
         let first = self.layout.first();
-        let chosen = self.layout.alias.map(|column| column + first).or(if first == 1 { Some(0) } else { None });
+        let chosen =
+            self.layout
+                .alias
+                .map(|column| column + first)
+                .or(if first == 1 { Some(0) } else { None });
         self.new.iter().enumerate().all(|(cell, value)| {
             let is_generated = cell >= first && self.layout.generated.contains(&(cell - first));
             let is_chosen = Some(cell) == chosen && matches!(value, Value::Null | Value::Integer(-1));

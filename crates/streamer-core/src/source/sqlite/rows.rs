@@ -55,11 +55,14 @@ impl Versions {
 
     fn read(&self, conn: &Connection, id: i64) -> Result<Option<Version>> {
         let found: Option<(String, Option<String>)> = conn
-            .query_row("SELECT name, layout FROM main._streamer_table WHERE id = ?1", [id], |row| {
-                Ok((row.get(0)?, row.get(1)?))
-            })
+            .query_row(
+                "SELECT name, layout FROM main._streamer_table WHERE id = ?1",
+                [id],
+                |row| Ok((row.get(0)?, row.get(1)?)),
+            )
             .optional()?;
-        let Some((name, layout)) = found.filter(|(name, _)| self.tables.includes(SQLITE_DATABASE, name)) else {
+        let Some((name, layout)) = found.filter(|(name, _)| self.tables.includes(SQLITE_DATABASE, name))
+        else {
             return Ok(None);
         };
         let layout: Option<Layout> = layout.and_then(|text| serde_json::from_str(&text).ok());
@@ -105,7 +108,9 @@ impl Version {
 
     /// Writes the change of an entry.
     pub fn write(&mut self, writer: &mut BatchWriter, op: Op, row: &Row<'_>) -> Result<()> {
-        let Some(layout) = self.layout.clone() else { return Ok(()) };
+        let Some(layout) = self.layout.clone() else {
+            return Ok(());
+        };
         let is_found = matches!(op, Op::Found | Op::Refound);
         let shape = Some(self.shape(writer, &layout, is_found));
         let (width, first) = (layout.width(), HEAD + layout.first());

@@ -35,11 +35,7 @@ impl Layout {
 
     /// The cells that tell one row from another.
     pub fn identity(&self) -> Vec<usize> {
-        if self.has_rowid {
-            vec![0]
-        } else {
-            self.key.clone()
-        }
+        if self.has_rowid { vec![0] } else { self.key.clone() }
     }
 }
 
@@ -96,13 +92,20 @@ pub fn table(conn: &Connection, name: &str) -> Result<Table> {
     let rowid = if is_without_rowid {
         None
     } else {
-        let is_free = |word: &&str| !layout.columns.iter().any(|column| column.eq_ignore_ascii_case(word));
+        let is_free = |word: &&str| {
+            !layout
+                .columns
+                .iter()
+                .any(|column| column.eq_ignore_ascii_case(word))
+        };
         ["rowid", "_rowid_", "oid"].into_iter().find(is_free)
     };
     let indices = indices(conn, name)?;
     let has_key_index = indices.iter().any(|index| index.origin == "pk");
     if let ([key], false, false) = (layout.key.as_slice(), is_without_rowid, has_key_index) {
-        let is_integer = types.get(*key).is_some_and(|text| text.eq_ignore_ascii_case("INTEGER"));
+        let is_integer = types
+            .get(*key)
+            .is_some_and(|text| text.eq_ignore_ascii_case("INTEGER"));
         layout.alias = is_integer.then_some(*key);
     }
     layout.has_rowid = layout.key.is_empty() && rowid.is_some();
@@ -166,8 +169,9 @@ struct Index {
 }
 
 fn indices(conn: &Connection, name: &str) -> Result<Vec<Index>> {
-    let mut list = conn
-        .prepare("SELECT name, origin, partial FROM pragma_index_list(?1) WHERE \"unique\" = 1 ORDER BY name")?;
+    let mut list = conn.prepare(
+        "SELECT name, origin, partial FROM pragma_index_list(?1) WHERE \"unique\" = 1 ORDER BY name",
+    )?;
     let mut found: Vec<Index> = list
         .query_map([name], |row| {
             Ok(Index {

@@ -44,7 +44,11 @@ fn cells(first: usize, count: usize) -> String {
 fn image(table: &Table, row: &str) -> String {
     let rowid = table.rowid.filter(|_| table.layout.has_rowid);
     let rowid = rowid.map(|name| format!(", {row}.{name}"));
-    let columns = table.layout.columns.iter().map(|name| format!(", {row}.{}", quoted(name)));
+    let columns = table
+        .layout
+        .columns
+        .iter()
+        .map(|name| format!(", {row}.{}", quoted(name)));
     rowid.into_iter().chain(columns).collect()
 }
 
@@ -75,7 +79,11 @@ pub fn identity(table: &Table, row: &str) -> Vec<String> {
 }
 
 fn key(table: &Table, row: &str) -> Vec<String> {
-    let names = table.layout.key.iter().filter_map(|&index| table.layout.columns.get(index));
+    let names = table
+        .layout
+        .key
+        .iter()
+        .filter_map(|&index| table.layout.columns.get(index));
     names.map(|name| format!("{row}.{}", quoted(name))).collect()
 }
 
@@ -112,7 +120,11 @@ pub fn triggers(table: &Table, id: i64) -> Vec<Trigger> {
     let make = |kind: &str, event: &str, when: &str, body: &str| {
         let name = format!("{}{}_{kind}", prefix(id), table.name);
         let (quoted_name, on) = (quoted(&name), quoted(&table.name));
-        let when = if when.is_empty() { String::new() } else { format!("WHEN {when} ") };
+        let when = if when.is_empty() {
+            String::new()
+        } else {
+            format!("WHEN {when} ")
+        };
         let sql = format!(
             "CREATE TRIGGER {quoted_name} {event} ON {on} {when}BEGIN \
              /* ultimate-streaming; to remove: npx ultimate-streaming sqlite uninstall FILE */ {body} END"
@@ -120,8 +132,18 @@ pub fn triggers(table: &Table, id: i64) -> Vec<Trigger> {
         Trigger { name, sql }
     };
     let mut all = vec![
-        make("insert", "AFTER INSERT", "", &entry(table, id, Op::Insert, &["NEW"])),
-        make("delete", "AFTER DELETE", "", &entry(table, id, Op::Delete, &["OLD"])),
+        make(
+            "insert",
+            "AFTER INSERT",
+            "",
+            &entry(table, id, Op::Insert, &["NEW"]),
+        ),
+        make(
+            "delete",
+            "AFTER DELETE",
+            "",
+            &entry(table, id, Op::Delete, &["OLD"]),
+        ),
     ];
     let update = entry(table, id, Op::Update, &["OLD", "NEW"]);
     if table.layout.key.is_empty() {
@@ -133,17 +155,18 @@ pub fn triggers(table: &Table, id: i64) -> Vec<Trigger> {
             entry(table, id, Op::Insert, &["NEW"]),
         );
         all.push(make("update", "AFTER UPDATE", &same, &update));
-        all.push(make("rekey", "AFTER UPDATE", &format!("NOT ({same})"), &format!("{delete} {insert}")));
+        all.push(make(
+            "rekey",
+            "AFTER UPDATE",
+            &format!("NOT ({same})"),
+            &format!("{delete} {insert}"),
+        ));
     }
     all.extend(candidates(table, id, &make));
     all
 }
 
-fn candidates(
-    table: &Table,
-    id: i64,
-    make: &dyn Fn(&str, &str, &str, &str) -> Trigger,
-) -> Vec<Trigger> {
+fn candidates(table: &Table, id: i64, make: &dyn Fn(&str, &str, &str, &str) -> Trigger) -> Vec<Trigger> {
     let by_rowid = Unique {
         columns: table
             .rowid

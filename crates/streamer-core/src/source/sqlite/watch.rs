@@ -49,7 +49,9 @@ impl Watch {
 
     /// Whether the database's own file came or went since this was asked last.
     pub fn was_replaced(&mut self) -> bool {
-        self.events.as_mut().is_some_and(|events| std::mem::take(&mut events.was_replaced))
+        self.events
+            .as_mut()
+            .is_some_and(|events| std::mem::take(&mut events.was_replaced))
     }
 
     /// A look found something.
