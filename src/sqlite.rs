@@ -13,6 +13,8 @@ use crate::failure::thrown;
 
 /// Takes the triggers and the change log out of a SQLite database, which a path or a `sqlite:` URL names. Returns how many
 /// triggers and tables those were. Blocks while another process holds the write lock, 10 s at most.
+// The macro registers it, except where tests are built.
+#[cfg_attr(test, allow(dead_code))]
 #[napi]
 pub fn uninstall_sqlite(place: String) -> Result<Vec<u32>> {
     let is_url = place
