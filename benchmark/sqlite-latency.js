@@ -68,10 +68,9 @@ async function cost(isFollowed) {
 
 async function main() {
   await latency()
-  const rounds = [1, 2, 3]
   const plain = []
   const followed = []
-  for (const _ of rounds) {
+  for (let round = 0; round < 3; round++) {
     plain.push(await cost(false))
     followed.push(await cost(true))
   }
