@@ -255,8 +255,17 @@ export interface MongodbSource extends SourceCommon {
   fullDocumentBeforeChange?: 'off' | 'whenAvailable' | 'required'
 }
 
+/**
+ * A SQLite database in a file. Changes of every process are seen: triggers write them into a change log in the same database, which
+ * the source puts there when it starts, and `npx ultimate-streaming sqlite uninstall <file>` takes out again. `database` is `main`.
+ */
+export interface SqliteSource extends Omit<SourceCommon, 'tls'> {
+  /** `sqlite:path/to/file.db` (relative to the working directory) or `sqlite:///absolute/path/to/file.db`. */
+  url: string
+}
+
 /** A source of changes. */
-export type SourceConfig = MysqlSource | MongodbSource
+export type SourceConfig = MysqlSource | MongodbSource | SqliteSource
 
 interface StreamerOptions {
   /**
@@ -338,6 +347,8 @@ export type ErrorCode =
   | 'ERR_STREAMER_TLS_FAILED'
   | 'ERR_STREAMER_AUTH_REJECTED'
   | 'ERR_STREAMER_DATABASE_UNKNOWN'
+  | 'ERR_STREAMER_DATABASE_INVALID'
+  | 'ERR_STREAMER_DATABASE_READ_ONLY'
   | 'ERR_STREAMER_TABLE_UNKNOWN'
   | 'ERR_STREAMER_GRANT_MISSING'
   | 'ERR_STREAMER_SERVER_SETTING_UNSUITABLE'

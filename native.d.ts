@@ -63,3 +63,9 @@ export interface BatchPayload {
   /** Shapes that are used here for the first time, as a JSON array; absent where there are none. */
   shapes?: string
 }
+
+/**
+ * Takes the triggers and the change log out of a SQLite database, which a path or a `sqlite:` URL names. Returns how many
+ * triggers and tables those were. Blocks while another process holds the write lock, 10 s at most.
+ */
+export declare function uninstallSqlite(place: string): Array<number>

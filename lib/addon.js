@@ -62,18 +62,23 @@ function addonMissing(cause) {
   )
 }
 
+/** @typedef {{ Engine: EngineClass, uninstallSqlite: (place: string) => number[] }} Addon */
+
+/** @returns {Addon} */
+function loadAddon() {
+  try {
+    // @ts-ignore The build makes this file; the type checks do not need it.
+    return require('../native.js')
+  } catch (error) {
+    throw addonMissing(error)
+  }
+}
+
 /** @returns {EngineClass} */
 function loadEngine() {
-  if (engineClass === undefined) {
-    try {
-      // @ts-ignore The build makes this file; the type checks do not need it.
-      engineClass = /** @type {EngineClass} */ (require('../native.js').Engine)
-    } catch (error) {
-      throw addonMissing(error)
-    }
-  }
+  engineClass ??= loadAddon().Engine
   warnInWorker()
   return engineClass
 }
 
-module.exports = { loadEngine }
+module.exports = { loadAddon, loadEngine }

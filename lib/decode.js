@@ -38,6 +38,7 @@ const RECORD_ROWS = 2
 const RECORD_COMMIT = 3
 const RECORD_TABLE = 4
 const RECORD_DOCUMENT = 5
+const RECORD_NUMBERED = 6
 
 const OPERATIONS = ['insert', 'update', 'delete', 'read', 'replace', 'truncate', 'drop', 'rename']
 
@@ -76,6 +77,8 @@ class BatchReader {
   /** @type {Transaction} */
   #transaction = { id: '', committed: 0, idBegin: '', positionBegin: '' }
   #index = 0
+  /** The number in the id of the change with index 0. */
+  #number = 0
   // The record of rows that is being read.
   #rows = 0
   #op = ''
@@ -139,9 +142,14 @@ class BatchReader {
         const before = cells.takeText()
         // The place before the transaction and how much of it is done: reading goes on behind such a change.
         this.#transaction = { id, committed, idBegin: `${id}:`, positionBegin: `${before}+${id}/` }
+        this.#number = 0
         this.#index = numbers[cells.at++]
         return null
       }
+      case RECORD_NUMBERED:
+        this.#number = numbers[cells.at++]
+        this.#transaction.idBegin = `${cells.takeText()}:`
+        return null
       case RECORD_ROWS:
         this.#op = OPERATIONS[numbers[cells.at++]]
         this.#before = this.#shapes.get(numbers[cells.at++])
@@ -202,7 +210,7 @@ class BatchReader {
     const last = this.#rows === 0 && cells.numbers[cells.at] === RECORD_COMMIT
     if (last) cells.at++
     return {
-      id: transaction.idBegin + textOf(index),
+      id: transaction.idBegin + textOf(this.#number + index),
       source: this.#source,
       op,
       database,

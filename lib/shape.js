@@ -12,7 +12,7 @@
 const { parseDifference, parseJson, parseSpecialJson } = require('./json')
 
 /** @typedef {'bigint' | 'string' | 'always-bigint'} Integers */
-/** @typedef {'number' | 'integer' | 'text' | 'bytes' | 'date' | 'json' | 'set'} Encoding */
+/** @typedef {'number' | 'integer' | 'text' | 'bytes' | 'date' | 'json' | 'set' | 'dynamic'} Encoding */
 /**
  * As the engine describes it; see `crates/streamer-core/src/event/layout.rs`.
  * @typedef {{ id: number, database: string, table: string, columns: { name: string, encoding: Encoding }[], key: number[], present: number[], synthetic?: true }} ShapeDescription
@@ -27,6 +27,7 @@ const BYTES = 4
 const DATE = 5
 const JSON_TEXT = 6
 const SET = 7
+const DYNAMIC = 8
 
 const KINDS = {
   number: NUMBER,
@@ -36,6 +37,7 @@ const KINDS = {
   date: DATE,
   json: JSON_TEXT,
   set: SET,
+  dynamic: DYNAMIC,
 }
 
 /** Bits of a changed set in one number. */
@@ -207,6 +209,7 @@ class Shape {
 
   /** @param {number} kind @param {number} mark @param {Cells} cells */
   escaped(kind, mark, cells) {
+    if (kind === DYNAMIC) return dynamic(cells)
     const text = cells.takeText()
     if (mark < 0) return parseDifference(text)
     if (kind === JSON_TEXT) return parseSpecialJson(text)
@@ -262,6 +265,22 @@ class Shape {
     }
     // Shared by all changes with this set.
     return Object.freeze(names)
+  }
+}
+
+/** What is no number in a column that holds values of any type. @param {Cells} cells */
+function dynamic(cells) {
+  switch (cells.numbers[cells.at++]) {
+    case 0:
+      return cells.takeText()
+    case 1:
+      return cells.bytesTo(cells.numbers[cells.at++])
+    case 2:
+      return BigInt(cells.takeText())
+    case 3:
+      return Infinity
+    default:
+      return -Infinity
   }
 }
 

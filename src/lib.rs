@@ -17,3 +17,4 @@ mod engine;
 mod environment;
 mod failure;
 mod runtime;
+mod sqlite;

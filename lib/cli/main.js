@@ -1,22 +1,29 @@
 'use strict'
 
 // `ultimate-streaming tail`: shows the changes of a database as they happen. Changes go to stdout, everything else to stderr.
+// `ultimate-streaming sqlite uninstall`: takes everything that following it has put there out of a SQLite database.
 //
 // Exit codes: 0 stopped by Ctrl-C, by --limit, or by a reader that has gone; 1 an error while running; 2 a wrong command line or
 // configuration; 130 stopped by a second Ctrl-C.
 
 const { parseArgs } = require('node:util')
 const { Streamer, StreamerError, version } = require('../../index.js')
+const { loadAddon } = require('../addon')
+const { errorFromNative } = require('../errors')
 const { jsonLine, notice, textLine } = require('./format')
 
-const HELP = `Shows the committed changes of MySQL, MariaDB or MongoDB as they happen.
+const HELP = `Shows the committed changes of MySQL, MariaDB, MongoDB or SQLite as they happen.
 
 Usage: ultimate-streaming tail [options] <url>
+       ultimate-streaming sqlite uninstall <file>
 
   <url>                  mysql://user:password@host:3306/database, mariadb://…, or
-                         mongodb://user:password@host1,host2/database, mongodb+srv://…
+                         mongodb://user:password@host1,host2/database, mongodb+srv://…, or
+                         sqlite:path/to/file.db
                          Default: the environment variable STREAMER_URL, which other users of the
                          machine cannot see, as they can see a command line.
+
+  <file>                 A SQLite database, from which triggers and change log are taken out.
 
 Options:
   --tables <list>        Tables as database.table, divided by commas; * and ? match, ! excludes.
@@ -94,7 +101,7 @@ function readCommand({ values, positionals }) {
     throw new UsageError(
       command === undefined
         ? 'A command is missing: tail.'
-        : `There is no command "${command}"; there is tail.`
+        : `There is no command "${command}"; there are tail and sqlite uninstall.`
     )
   }
   if (url === undefined || url === '') throw new UsageError('The URL of a database is missing.')
@@ -120,6 +127,18 @@ function readCommand({ values, positionals }) {
     limit: limit ?? Infinity,
     json: values.json === true,
     quiet: values.quiet === true,
+  }
+}
+
+/** Takes what is ours out of a SQLite database. @param {Parsed} parsed */
+function uninstall({ positionals: [, command, file, ...rest] }) {
+  if (command !== 'uninstall') throw new UsageError('Of sqlite there is the command uninstall.')
+  if (file === undefined || rest.length > 0) throw new UsageError('The file of one database is expected.')
+  try {
+    const [triggers, tables] = loadAddon().uninstallSqlite(file)
+    console.log(`Removed ${triggers} triggers and ${tables} tables.`)
+  } catch (error) {
+    throw errorFromNative(error)
   }
 }
 
@@ -198,6 +217,7 @@ async function main(argv) {
     const parsed = parse(argv)
     if (parsed.values.help) return console.log(HELP)
     if (parsed.values.version) return console.log(version)
+    if (parsed.positionals[0] === 'sqlite') return uninstall(parsed)
     await tail(readCommand(parsed))
   } catch (error) {
     const isUsage = error instanceof UsageError

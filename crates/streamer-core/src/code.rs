@@ -72,6 +72,10 @@ codes! {
     AuthRejected = "ERR_STREAMER_AUTH_REJECTED", Operator;
     /// The database does not exist or the user may not see it.
     DatabaseUnknown = "ERR_STREAMER_DATABASE_UNKNOWN", Operator;
+    /// The file is no database, or is damaged.
+    DatabaseInvalid = "ERR_STREAMER_DATABASE_INVALID", Operator;
+    /// The database cannot be written, which capture needs.
+    DatabaseReadOnly = "ERR_STREAMER_DATABASE_READ_ONLY", Operator;
     /// No table matches the `tables` option.
     TableUnknown = "ERR_STREAMER_TABLE_UNKNOWN", Operator;
     /// A grant that capture needs is missing.

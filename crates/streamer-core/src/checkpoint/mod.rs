@@ -73,6 +73,22 @@ pub trait Store: Send {
 
 pub use owner::RENEWAL;
 
+/// A number that names a store, the same in every process that uses it.
+pub fn identity(config: &Config) -> u64 {
+    let text = match &config.place {
+        CheckpointPlace::Directory(path) => {
+            // The directory may not exist yet; a path that cannot be made absolute names itself.
+            let path = std::path::absolute(path).unwrap_or_else(|_| path.clone());
+            path.to_string_lossy().into_owned()
+        }
+        CheckpointPlace::Redis { url, prefix } => format!("{}\n{prefix}", url.reveal()),
+    };
+    // FNV-1a: stable over versions, which the hashes of the standard library are not.
+    text.bytes().fold(0xcbf2_9ce4_8422_2325, |hash: u64, byte| {
+        (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
+    })
+}
+
 /// The store that a configuration names. Nothing is opened yet.
 pub fn store(config: &Config) -> Box<dyn Store> {
     match &config.place {

@@ -10,6 +10,7 @@ mod mysql;
 mod parse;
 mod problem;
 mod secret;
+mod sqlite;
 mod tls;
 mod url;
 
@@ -20,6 +21,7 @@ pub use filter::{NamePattern, PatternProblem, SYSTEM_DATABASES, TableFilter};
 pub use mongodb::{BeforeChange, FullDocument, MongodbConfig};
 pub use mysql::{Address, Dates, Integers, MysqlConfig, TlsMode, VerifyTls};
 pub use secret::Secret;
+pub use sqlite::{SQLITE_DATABASE, SqliteConfig, sqlite_path};
 
 use crate::error::Result;
 
@@ -76,6 +78,8 @@ pub enum ConnectorConfig {
     Mysql(MysqlConfig),
     /// MongoDB.
     Mongodb(MongodbConfig),
+    /// SQLite.
+    Sqlite(SqliteConfig),
 }
 
 /// Where reading begins.

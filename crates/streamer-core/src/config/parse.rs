@@ -7,7 +7,7 @@ use serde_json::Value;
 use super::problem::{Options, Problems, found, is_logger, member, nearest, shown};
 use super::{
     Config, ConnectorConfig, Dates, Delivery, From, Heartbeat, Integers, MysqlConfig, Reconnect,
-    SourceConfig, TableFilter, checkpoint, mongodb, tls, url,
+    SourceConfig, TableFilter, checkpoint, mongodb, sqlite, tls, url,
 };
 use crate::offset::Position;
 
@@ -171,16 +171,17 @@ fn parse_source(name: &str, path: &str, value: &Value, problems: &mut Problems) 
         return None;
     }
     let options = Options::read(path, value, problems)?;
-    let is_mongodb = options
-        .get("url")
-        .and_then(Value::as_str)
-        .is_some_and(mongodb::is_url);
-    let known: &[&str] = if is_mongodb { &mongodb::OPTIONS } else { &SOURCE };
+    let is = |test: fn(&str) -> bool| options.get("url").and_then(Value::as_str).is_some_and(test);
+    let (known, kind): (&[&str], _) = match () {
+        () if is(mongodb::is_url) => (&mongodb::OPTIONS, "MongoDB"),
+        () if is(sqlite::is_url) => (&sqlite::OPTIONS, "SQLite"),
+        () => (&SOURCE, "MySQL"),
+    };
     options.refuse_unknown(known, problems, |key| match key {
         _ if STREAMER.contains(&key) => Some(format!(
             "it stands beside \"source\", not in it: {{ source, {key} }}"
         )),
-        _ if SOURCE.contains(&key) => Some("a MongoDB source has no such option".to_owned()),
+        _ if SOURCE.contains(&key) => Some(format!("a {kind} source has no such option")),
         _ if mongodb::OPTIONS.contains(&key) => Some("it belongs to a MongoDB source".to_owned()),
         _ => None,
     });
@@ -217,6 +218,9 @@ fn read_source(
 ) -> Option<SourceConfig> {
     if mongodb::is_url(text) {
         return mongodb::read_source(name, options, text, url_path, problems);
+    }
+    if sqlite::is_url(text) {
+        return sqlite::read_source(name, options, text, url_path, problems);
     }
     let url = url::parse(text, url_path, problems);
     let (from, server_id, integers, dates) = read_options(options, problems);

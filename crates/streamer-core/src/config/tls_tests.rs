@@ -13,7 +13,7 @@ fn mode(value: Value) -> TlsMode {
     let config = Config::parse(&value).unwrap_or_else(|error| panic!("{value}: {error}"));
     match config.sources.into_iter().next().unwrap().connector {
         ConnectorConfig::Mysql(mysql) => mysql.tls,
-        ConnectorConfig::Mongodb(_) => panic!("a source of MySQL"),
+        ConnectorConfig::Mongodb(_) | ConnectorConfig::Sqlite(_) => panic!("a source of MySQL"),
     }
 }
 

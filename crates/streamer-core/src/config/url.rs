@@ -192,9 +192,7 @@ fn without_scheme(text: &str) -> Result<&str, Sentence> {
         "postgres" | "postgresql" => {
             "PostgreSQL is not supported, expected mysql://, mariadb:// or mongodb://"
         }
-        "sqlite" | "sqlite3" | "file" => {
-            "SQLite is not supported in this version, expected mysql://, mariadb:// or mongodb://"
-        }
+        "sqlite3" | "file" => "expected sqlite:path/to/file.db for a SQLite database",
         "http" | "https" => {
             "expected the address of a database, mysql:// or mariadb://, found that of a web server"
         }

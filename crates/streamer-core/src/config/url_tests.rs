@@ -63,8 +63,8 @@ fn a_wrong_scheme_is_refused_with_what_was_expected() {
             "PostgreSQL is not supported, expected mysql://, mariadb:// or mongodb://".into(),
         ),
         (
-            "sqlite:file.db",
-            "SQLite is not supported in this version, expected mysql://, mariadb:// or mongodb://".into(),
+            "file:file.db",
+            "expected sqlite:path/to/file.db for a SQLite database".into(),
         ),
         (
             "https://h",

@@ -12,6 +12,14 @@ pub const RECORD_ROWS: f64 = 2.0;
 pub const RECORD_COMMIT: f64 = 3.0;
 /// A change of a whole table: truncate, drop, rename.
 pub const RECORD_TABLE: f64 = 4.0;
+/// The log numbers the changes of the transaction that was begun; their ids are made of these numbers.
+pub const RECORD_NUMBERED: f64 = 6.0;
+
+const DYNAMIC_TEXT: f64 = 0.0;
+const DYNAMIC_BYTES: f64 = 1.0;
+const DYNAMIC_INTEGER: f64 = 2.0;
+const DYNAMIC_INFINITY: f64 = 3.0;
+const DYNAMIC_NEGATIVE_INFINITY: f64 = 4.0;
 
 /// Largest integer that a JavaScript `number` holds exactly.
 const MAX_SAFE_INTEGER: u64 = (1 << 53) - 1;
@@ -147,6 +155,8 @@ pub struct BatchWriter {
     index: u32,
     /// Whether the current batch holds a record that names the transaction.
     announced: bool,
+    /// What ids of changes begin with, and the number of the change with index 0, where the log numbers them.
+    numbering: Option<(Arc<str>, f64)>,
     newest_committed_ms: Option<f64>,
     savepoint: Option<Savepoint>,
     /// Position behind the newest transaction that has ended in this batch.
@@ -197,7 +207,27 @@ impl BatchWriter {
         self.transaction = Some(transaction);
         self.index = first;
         self.announced = false;
+        self.numbering = None;
         self.save();
+    }
+
+    /// The log numbers the changes of the open transaction: the one with index 0 has `number`. Their ids are `prefix:number`,
+    /// instead of the transaction's id and their index.
+    pub fn number_changes(&mut self, prefix: &Arc<str>, number: f64) {
+        self.numbering = Some((Arc::clone(prefix), number));
+    }
+
+    /// The next change of the open transaction has this index, and was made at this moment (ms since the Unix epoch).
+    pub fn move_to(&mut self, index: u32, committed_ms: f64) {
+        let Some(transaction) = &mut self.transaction else {
+            return;
+        };
+        if self.index != index || transaction.committed_ms.to_bits() != committed_ms.to_bits() {
+            transaction.committed_ms = committed_ms;
+            self.close_rows();
+            self.index = index;
+            self.announced = false;
+        }
     }
 
     fn save(&mut self) {
@@ -256,6 +286,11 @@ impl BatchWriter {
             self.push_text(&transaction.id);
             self.push_text(&transaction.position_before);
             self.numbers.push(f64::from(self.index));
+            if let Some((prefix, number)) = self.numbering.clone() {
+                self.numbers.push(RECORD_NUMBERED);
+                self.numbers.push(number);
+                self.push_text(&prefix);
+            }
             self.announced = true;
         }
     }
@@ -456,6 +491,42 @@ impl BatchWriter {
     pub fn put_bytes(&mut self, value: &[u8]) {
         self.bytes.extend_from_slice(value);
         self.numbers.push(self.bytes.len() as f64);
+    }
+
+    /// A cell of [`Encoding::Dynamic`](super::Encoding::Dynamic) that is text.
+    pub fn put_dynamic_text(&mut self, value: &str) {
+        self.numbers.extend([f64::INFINITY, DYNAMIC_TEXT]);
+        self.push_text(value);
+    }
+
+    /// A cell of [`Encoding::Dynamic`](super::Encoding::Dynamic) that is bytes.
+    pub fn put_dynamic_bytes(&mut self, value: &[u8]) {
+        self.numbers.extend([f64::INFINITY, DYNAMIC_BYTES]);
+        self.put_bytes(value);
+    }
+
+    /// A cell of [`Encoding::Dynamic`](super::Encoding::Dynamic) that is a 64-bit integer.
+    pub fn put_dynamic_i64(&mut self, value: i64) {
+        if value.unsigned_abs() <= MAX_SAFE_INTEGER {
+            self.numbers.push(value as f64);
+        } else {
+            self.numbers.extend([f64::INFINITY, DYNAMIC_INTEGER]);
+            self.push_text(&value.to_string());
+        }
+    }
+
+    /// A cell of [`Encoding::Dynamic`](super::Encoding::Dynamic) that is a floating-point number.
+    pub fn put_dynamic_f64(&mut self, value: f64) {
+        if value.is_infinite() {
+            let sign = if value > 0.0 {
+                DYNAMIC_INFINITY
+            } else {
+                DYNAMIC_NEGATIVE_INFINITY
+            };
+            self.numbers.extend([f64::INFINITY, sign]);
+        } else {
+            self.numbers.push(value);
+        }
     }
 
     fn push_text(&mut self, value: &str) {

@@ -22,6 +22,8 @@ pub enum Encoding {
     Json,
     /// A text field with the labels joined by commas.
     Set,
+    /// Whatever the cell holds: a number as it is, everything else as an escape that names its kind.
+    Dynamic,
 }
 
 /// A column as far as JavaScript needs to know it.

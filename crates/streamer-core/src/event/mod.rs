@@ -14,6 +14,7 @@
 //! | [`RECORD_ROWS`] | operation, shape of the before image or -1, shape of the after image or -1, words per changed set, count, then the rows |
 //! | [`RECORD_COMMIT`] | text: position after the transaction |
 //! | [`RECORD_TABLE`] | operation, text: database, text: table, text: the new name as `database.table`, or empty |
+//! | [`RECORD_NUMBERED`] | number of the change with index 0, text: what ids of changes begin with; behind [`RECORD_TRANSACTION`] |
 //! | [`RECORD_DOCUMENT`] | see [`BatchWriter::put_document`] |
 //!
 //! A document of MongoDB stays BSON. Its record holds: commit time (ms since the epoch), text: id of the change, text:
@@ -36,6 +37,10 @@
 //! | `-Infinity` | the next number is a text field with a JSON difference whose base is not in the log |
 //! | else | the value itself, or the end of its text or bytes field |
 //!
+//! A cell of a column that holds values of any type ([`Encoding::Dynamic`]): `+Infinity` is followed by the kind of what
+//! follows: 0 a text field, 1 a bytes field, 2 a text field with an integer, 3 nothing (the value is positive infinity), 4
+//! nothing (negative infinity).
+//!
 //! No server of ours stores NaN or infinity in a numeric column where the escape could be mistaken for it: MySQL and
 //! MariaDB refuse both.
 
@@ -44,6 +49,6 @@ mod document;
 mod layout;
 
 pub use batch::{Batch, BatchWriter, Mark, Operation, Transaction};
-pub use batch::{RECORD_COMMIT, RECORD_ROWS, RECORD_TABLE, RECORD_TRANSACTION};
+pub use batch::{RECORD_COMMIT, RECORD_NUMBERED, RECORD_ROWS, RECORD_TABLE, RECORD_TRANSACTION};
 pub use document::{DocumentChange, LastMark, RECORD_DOCUMENT};
 pub use layout::{Column, Encoding, Shape, ShapeId, TableLayout};

@@ -6,8 +6,10 @@ mod mariadb;
 mod mongodb;
 mod mysql;
 mod position;
+mod sqlite;
 
 pub use mariadb::{MariadbGtid, MariadbGtidList};
 pub use mongodb::MongodbOffset;
 pub use mysql::{GtidInterval, GtidSet, MysqlGtid};
 pub use position::{MAX_POSITION_BYTES, Offset, Position, Within};
+pub use sqlite::SqliteOffset;

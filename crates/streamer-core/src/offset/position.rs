@@ -7,6 +7,7 @@
 //! mariadb:0-1-100,1-2-5~0c9b7e55
 //! mysql-file:3e11fa47-71ca-11e1-9e33-c80aa9429562:binlog.000003:1547~91d00f3e
 //! mongodb:8265EB…0004~77ac01d3
+//! sqlite:9f0c41d27be86a35:1207:5b1f90aa~0d66c3e1
 //! mysql:<start>~mysql:<delivered>~<checksum>+<transaction>/<changes>
 //! ```
 //!
@@ -26,7 +27,7 @@ use std::sync::Arc;
 
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
 
-use super::{GtidSet, MariadbGtidList, MongodbOffset};
+use super::{GtidSet, MariadbGtidList, MongodbOffset, SqliteOffset, sqlite};
 use crate::code::Code;
 use crate::error::{Error, Result};
 
@@ -53,6 +54,8 @@ pub enum Offset {
     MariadbGtid(MariadbGtidList),
     /// MongoDB: a resume token, or a cluster time.
     Mongodb(MongodbOffset),
+    /// SQLite: an entry of the change log.
+    Sqlite(SqliteOffset),
     /// MySQL without GTIDs: a byte in a file of one server.
     MysqlFile {
         /// `server_uuid` of the server whose file it is: another server's file of that name holds other bytes.
@@ -157,13 +160,15 @@ impl fmt::Display for Position {
 }
 
 impl Offset {
-    /// The word with which its text begins: `mysql`, `mysql-file`, `mariadb`, `mongodb`, `mongodb-invalidate`, `mongodb-time`.
+    /// The word with which its text begins: `mysql`, `mysql-file`, `mariadb`, `mongodb`, `mongodb-invalidate`, `mongodb-time`,
+    /// `sqlite`.
     pub fn kind(&self) -> &'static str {
         match self {
             Self::MysqlGtid(_) => KIND_MYSQL,
             Self::MariadbGtid(_) => KIND_MARIADB,
             Self::MysqlFile { .. } => KIND_MYSQL_FILE,
             Self::Mongodb(offset) => offset.kind(),
+            Self::Sqlite(_) => sqlite::KIND,
         }
     }
 
@@ -172,13 +177,16 @@ impl Offset {
             Some((KIND_MYSQL, set)) => Ok(Self::MysqlGtid(GtidSet::parse(set)?)),
             Some((KIND_MARIADB, list)) => Ok(Self::MariadbGtid(MariadbGtidList::parse(list)?)),
             Some((KIND_MYSQL_FILE, place)) => parse_file(place),
+            Some((sqlite::KIND, place)) => SqliteOffset::parse(place)
+                .map(Self::Sqlite)
+                .ok_or_else(|| invalid("A position in a change log has the form sqlite:log:number:mark.")),
             Some((kind, place)) if MongodbOffset::is_kind(kind) => MongodbOffset::parse(kind, place)
                 .map(Self::Mongodb)
                 .ok_or_else(|| {
                     invalid("A position in a change stream holds a resume token or a cluster time.")
                 }),
             _ => Err(invalid(
-                "A position begins with mysql:, mysql-file:, mariadb: or mongodb:; this one may come from a newer version.",
+                "A position begins with mysql:, mysql-file:, mariadb:, mongodb: or sqlite:; this one may come from a newer version.",
             )),
         }
     }
@@ -191,6 +199,7 @@ impl fmt::Display for Offset {
             Self::MysqlGtid(set) => write!(f, "{set}"),
             Self::MariadbGtid(list) => write!(f, "{list}"),
             Self::Mongodb(offset) => write!(f, "{offset}"),
+            Self::Sqlite(offset) => write!(f, "{offset}"),
             Self::MysqlFile { server, file, offset } => {
                 let (server, file) = (utf8_percent_encode(server, NAME), utf8_percent_encode(file, NAME));
                 write!(f, "{server}:{file}:{offset}")

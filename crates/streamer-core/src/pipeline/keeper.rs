@@ -19,6 +19,7 @@ use tokio_util::sync::CancellationToken;
 use crate::checkpoint::{Definitions, RENEWAL, Saved, Store};
 use crate::code::Code;
 use crate::error::{Error, Result};
+use crate::source::Retention;
 
 /// A place in a source's log that a delivery reaches.
 #[derive(Clone)]
@@ -36,6 +37,8 @@ struct Ledger {
     delivered: VecDeque<(u64, Place)>,
     reached: Option<Place>,
     saved: Option<Arc<str>>,
+    /// Learns what was stored.
+    retention: Option<Arc<dyn Retention>>,
 }
 
 impl Ledger {
@@ -77,6 +80,7 @@ impl Keeper {
             delivered: VecDeque::new(),
             reached: None,
             saved: None,
+            retention: None,
         });
         Self {
             store: tokio::sync::Mutex::new(store),
@@ -110,6 +114,13 @@ impl Keeper {
             ledger.saved = saved.as_ref().map(|saved| saved.position.as_str().into());
         }
         Ok(all)
+    }
+
+    /// A source that is told of what is stored for it.
+    pub fn tell(&self, source: usize, retention: Arc<dyn Retention>) {
+        if let Some(ledger) = self.ledgers.lock().get_mut(source) {
+            ledger.retention = Some(retention);
+        }
     }
 
     /// A source begins at a place; stored at once where nothing is stored yet.
@@ -180,6 +191,9 @@ impl Keeper {
         for (index, source, place) in moved {
             store.save(&source, &place.position, place.definitions).await?;
             if let Some(ledger) = self.ledgers.lock().get_mut(index) {
+                if let Some(retention) = &ledger.retention {
+                    retention.stored(&place.position);
+                }
                 ledger.saved = Some(place.position);
             }
         }

@@ -47,6 +47,7 @@ use crate::config::{Config, ConnectorConfig, SourceConfig};
 use crate::error::{Error, Result};
 use crate::source::mongodb::MongodbConnector;
 use crate::source::mysql::MysqlConnector;
+use crate::source::sqlite::SqliteConnector;
 use crate::source::{Connector, Settings};
 
 pub use health::{Health, SourceHealth, State, Status};
@@ -241,6 +242,9 @@ impl Launch {
             let mut connector = (self.factory)(source, settings);
             if let Some(Some(saved)) = saved.get(index) {
                 connector.resume(saved.clone())?;
+            }
+            if let (Some(keeper), Some(retention)) = (&shared.keeper, connector.retention()) {
+                keeper.tell(index, retention);
             }
             supervisors.push(Supervisor::new(Arc::clone(shared), index, source, connector));
         }
@@ -454,6 +458,7 @@ fn connector(source: &SourceConfig, settings: Settings) -> Box<dyn Connector> {
     match &source.connector {
         ConnectorConfig::Mongodb(config) => Box::new(MongodbConnector::new(source, config, settings)),
         ConnectorConfig::Mysql(config) => Box::new(MysqlConnector::new(source, config, settings)),
+        ConnectorConfig::Sqlite(config) => Box::new(SqliteConnector::new(source, config, settings)),
     }
 }
 
@@ -463,6 +468,7 @@ fn settings(config: &Config) -> Settings {
         heartbeat: config.heartbeat,
         batch_size: config.delivery.batch_size,
         batch_bytes: (config.delivery.buffer_bytes / 8).clamp(MIN_BATCH_BYTES, MAX_BATCH_BYTES),
+        store: config.checkpoint.as_ref().map(checkpoint::identity),
     }
 }
 

@@ -5,6 +5,7 @@
 
 pub mod mongodb;
 pub mod mysql;
+pub mod sqlite;
 
 use std::sync::Arc;
 
@@ -52,8 +53,19 @@ pub trait Connector: Send {
         None
     }
 
+    /// What wants to know of every checkpoint: a source that keeps its log for us.
+    fn retention(&self) -> Option<Arc<dyn Retention>> {
+        None
+    }
+
     /// Closes the connection in an orderly way, where there is one. Idempotent.
     fn disconnect(&mut self) -> BoxFuture<'_, ()>;
+}
+
+/// Keeps a log for as long as a checkpoint needs it.
+pub trait Retention: Send + Sync {
+    /// A checkpoint names this position now: what lies before it is not needed any more. Does not wait.
+    fn stored(&self, position: &str);
 }
 
 impl Item {
@@ -78,6 +90,8 @@ pub struct Settings {
     pub batch_size: u32,
     /// Bytes after which a batch is handed over, whatever it holds.
     pub batch_bytes: usize,
+    /// Names the store of the checkpoints, the same in every process that uses it; `None` where there are none.
+    pub store: Option<u64>,
 }
 
 /// What a connector hands over.

@@ -28,6 +28,7 @@ pub async fn connect(port: u16) -> MysqlConnector {
         // Small, so that transactions are cut into several batches.
         batch_size: 5,
         batch_bytes: 1 << 20,
+        store: None,
     };
     let source = &config.sources[0];
     let ConnectorConfig::Mysql(mysql) = &source.connector else {
@@ -122,7 +123,7 @@ impl Pieces<'_> {
                 let bytes = &self.bytes[start..self.bytes_at];
                 bytes.iter().map(|byte| format!("{byte:02x}")).collect()
             }
-            Encoding::Date | Encoding::Json => panic!("no column has {encoding:?}"),
+            Encoding::Date | Encoding::Json | Encoding::Dynamic => panic!("no column has {encoding:?}"),
         })
     }
 }

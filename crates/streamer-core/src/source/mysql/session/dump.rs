@@ -121,8 +121,8 @@ pub async fn begin_dump(
         }
         Offset::MysqlFile { file, offset, .. } => plain_dump(identity, flags, file, *offset),
         Offset::MariadbGtid(_) => plain_dump(identity, flags, "", FIRST_OFFSET),
-        Offset::Mongodb(_) => {
-            let sentence = "A position of a MySQL or MariaDB source was expected, one of MongoDB was found.";
+        Offset::Mongodb(_) | Offset::Sqlite(_) => {
+            let sentence = "A position of a MySQL or MariaDB source was expected, one of another was found.";
             return Err(Error::new(Code::PositionInvalid, sentence));
         }
     };
