@@ -44,6 +44,7 @@
 
 mod batch;
 mod document;
+mod dynamic;
 mod layout;
 
 pub use batch::{Batch, BatchWriter, Mark, Operation, Transaction};
