@@ -15,14 +15,8 @@ pub const RECORD_TABLE: f64 = 4.0;
 /// The log numbers the changes of the transaction that was begun; their ids are made of these numbers.
 pub const RECORD_NUMBERED: f64 = 6.0;
 
-const DYNAMIC_TEXT: f64 = 0.0;
-const DYNAMIC_BYTES: f64 = 1.0;
-const DYNAMIC_INTEGER: f64 = 2.0;
-const DYNAMIC_INFINITY: f64 = 3.0;
-const DYNAMIC_NEGATIVE_INFINITY: f64 = 4.0;
-
 /// Largest integer that a JavaScript `number` holds exactly.
-const MAX_SAFE_INTEGER: u64 = (1 << 53) - 1;
+pub(super) const MAX_SAFE_INTEGER: u64 = (1 << 53) - 1;
 
 /// A giant text leaves no giant behind.
 const KEPT_SCRATCH: usize = 64 << 10;
@@ -491,42 +485,6 @@ impl BatchWriter {
     pub fn put_bytes(&mut self, value: &[u8]) {
         self.bytes.extend_from_slice(value);
         self.numbers.push(self.bytes.len() as f64);
-    }
-
-    /// A cell of [`Encoding::Dynamic`](super::Encoding::Dynamic) that is text.
-    pub fn put_dynamic_text(&mut self, value: &str) {
-        self.numbers.extend([f64::INFINITY, DYNAMIC_TEXT]);
-        self.push_text(value);
-    }
-
-    /// A cell of [`Encoding::Dynamic`](super::Encoding::Dynamic) that is bytes.
-    pub fn put_dynamic_bytes(&mut self, value: &[u8]) {
-        self.numbers.extend([f64::INFINITY, DYNAMIC_BYTES]);
-        self.put_bytes(value);
-    }
-
-    /// A cell of [`Encoding::Dynamic`](super::Encoding::Dynamic) that is a 64-bit integer.
-    pub fn put_dynamic_i64(&mut self, value: i64) {
-        if value.unsigned_abs() <= MAX_SAFE_INTEGER {
-            self.numbers.push(value as f64);
-        } else {
-            self.numbers.extend([f64::INFINITY, DYNAMIC_INTEGER]);
-            self.push_text(&value.to_string());
-        }
-    }
-
-    /// A cell of [`Encoding::Dynamic`](super::Encoding::Dynamic) that is a floating-point number.
-    pub fn put_dynamic_f64(&mut self, value: f64) {
-        if value.is_infinite() {
-            let sign = if value > 0.0 {
-                DYNAMIC_INFINITY
-            } else {
-                DYNAMIC_NEGATIVE_INFINITY
-            };
-            self.numbers.extend([f64::INFINITY, sign]);
-        } else {
-            self.numbers.push(value);
-        }
     }
 
     fn push_text(&mut self, value: &str) {

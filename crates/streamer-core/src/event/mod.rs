@@ -46,6 +46,7 @@
 
 mod batch;
 mod document;
+mod dynamic;
 mod layout;
 
 pub use batch::{Batch, BatchWriter, Mark, Operation, Transaction};
