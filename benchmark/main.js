@@ -36,11 +36,11 @@ machine, on which the server, the reader and the writer share the cores; measure
 - A latency is negative where the handler was called before the writer heard that its commit was done.
 `
 
-/** @param {import('./sections').Section[]} all @param {{ runs: number }} sizes */
-function page(all, { runs }) {
+/** @param {import('./sections').Section[]} all @param {{ runs: number, rows: number }} sizes */
+function page(all, { runs, rows }) {
   const parts = [
     INTRODUCTION,
-    `Measured on ${machine()}. ${runs} runs each. ${versions()}.\n`,
+    `Measured on ${machine()}. ${runs} runs each, ${rows.toLocaleString('en-US')} rows a drain. ${versions()}.\n`,
     '![Rows a second](benchmarks.svg)\n',
   ]
   for (const { title, text } of all) parts.push(text === '' ? `## ${title}\n` : `### ${title}\n\n${text}\n`)
@@ -64,7 +64,7 @@ async function main() {
   await kit.close()
 }
 
-/** @param {import('./sections').Section[]} all @param {{ runs: number }} sizes */
+/** @param {import('./sections').Section[]} all @param {{ runs: number, rows: number }} sizes */
 function write(all, sizes) {
   const groups = all.flatMap(section => section.groups ?? [])
   fs.writeFileSync(path.join(ROOT, 'docs/benchmarks.svg'), chart('Rows a second', groups))
