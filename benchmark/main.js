@@ -23,7 +23,7 @@ const QUICK = { rows: 10_000, runs: 1, seconds: 1, loopRows: 20_000, rates: [200
 
 const INTRODUCTION = `# Benchmarks
 
-\`npm run bench\` measures this library beside its peers and writes this page; nothing here was written by hand. Each measurement runs in a
+\`npm run bench\` measures this library beside its peers and writes this page. Each measurement runs in a
 process of its own, the contenders take turns, and every one of them must read every value: a checksum over all rows is
 compared. Figures are the median of the runs, with the lowest and the highest in brackets. They say how contenders compare on one
 machine, on which the server, the reader and the writer share the cores; measure on yours.
