@@ -4,7 +4,7 @@
 
 const fs = require('node:fs')
 const { Child } = require('../__test__/support/child')
-const { handled } = require('../__test__/support/handled')
+const { handled, hasHandled } = require('../__test__/support/handled')
 
 class Mortal {
   /** @type {Child | null} */
@@ -60,13 +60,7 @@ class Mortal {
 
   /** Whether it has been given what is written so. @param {string} text */
   hasSeen(text) {
-    const size = fs.statSync(this.file).size
-    const length = Math.min(size, 1 << 20)
-    const tail = Buffer.alloc(length)
-    const descriptor = fs.openSync(this.file, 'r')
-    fs.readSync(descriptor, tail, 0, length, size - length)
-    fs.closeSync(descriptor)
-    return tail.toString().includes(text)
+    return hasHandled(this.file, text)
   }
 }
 

@@ -4,6 +4,8 @@
 
 const fs = require('node:fs')
 
+/** So many bytes are the newest ones. */
+const TAIL = 1 << 20
 const BEGINNING = '{"id":"'
 
 /**
@@ -21,4 +23,15 @@ function handled(file) {
     .map(line => JSON.parse(line.slice(line.lastIndexOf(BEGINNING))))
 }
 
-module.exports = { handled }
+/** Whether something of which a line consists has been written lately. @param {string} file @param {string} text */
+function hasHandled(file, text) {
+  const { size } = fs.statSync(file)
+  const length = Math.min(size, TAIL)
+  const tail = Buffer.alloc(length)
+  const descriptor = fs.openSync(file, 'r')
+  fs.readSync(descriptor, tail, 0, length, size - length)
+  fs.closeSync(descriptor)
+  return tail.includes(text)
+}
+
+module.exports = { handled, hasHandled }
