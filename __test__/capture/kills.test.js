@@ -85,6 +85,7 @@ for (const kind of /** @type {const} */ (['mysql', 'mariadb'])) {
     }
     const last = await end()
     const survivor = new Child('consume.js', argument)
+    await survivor.says('ready')
     while (!hasHandled(file, `"key":{"id":${last}}`)) {
       assert.ok(!survivor.lines.some(line => line.startsWith('error')), survivor.lines.join('\n'))
       await sleep(50)
