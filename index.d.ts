@@ -516,8 +516,10 @@ export class Streamer<S extends SchemaOf<S> = Schema> extends EventEmitter<Strea
    * to 30 s (with jitter); when the retries are used up it goes to `deadLetter`, and where there is none, the streamer stops with an
    * `error` event (`ERR_STREAMER_HANDLER_FAILED`), its checkpoint in front of that batch.
    *
-   * `stop()` of what it returns resolves when the batch in hand is done, and hands out nothing more. What was read and not handled
-   * waits for the next `consume()`, or comes again at the next start.
+   * The array is the handler's own: it may change it. `stop()` of what `consume()` returns takes nothing more, and resolves when
+   * what was read for it is handled, or has failed once more; its handler must not await it. What it leaves undone is neither
+   * acknowledged nor lost, whoever else receives: the next `consume()` that wants it gets it first, or it comes again at the next
+   * start. Until then the checkpoint stays in front of it.
    *
    * @throws StreamerError `ERR_STREAMER_ARGUMENT_INVALID`, `ERR_STREAMER_STOPPED`
    */

@@ -109,6 +109,11 @@ class Changes {
     return [...changes.#inHand, ...changes.#ready.slice(changes.#next)]
   }
 
+  /** @param {Changes} changes @param {Change} change */
+  static wants(changes, change) {
+    return !changes.#isEnded && changes.#wants(change)
+  }
+
   /** Hands over a part of a batch. @param {Changes} changes @param {readonly Change[]} part */
   static give(changes, part) {
     if (changes.#isEnded) return

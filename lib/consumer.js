@@ -69,16 +69,16 @@ function readOptions(handler, options) {
 class Consumer {
   #options
   #hooks
-  /** What waits for the handler, with about how many bytes each change takes. */
-  /** @type {{ change: Change, bytes: number }[]} */
+  /**
+   * What waits for the handler or is in its hands, with about how many bytes each change takes.
+   * @type {{ change: Change, bytes: number, hold: { part: Part, left: number } }[]}
+   */
   #waiting = []
   #waitingBytes = 0
-  /** Parts that are done when so many changes, counted from the first ever given, are done. */
-  /** @type {{ end: number, part: Part }[]} */
-  #parts = []
-  #given = 0
-  #done = 0
+  /** It takes nothing more. */
   #isSealed = false
+  /** It hands out nothing more. */
+  #isEnded = false
   /** @type {Promise<void> | null} */
   #work = null
   /** Ends a wait early. @type {() => void} */
@@ -94,6 +94,16 @@ class Consumer {
     return this.#options.batchSize
   }
 
+  /** Whether it takes nothing more. */
+  get isSealed() {
+    return this.#isSealed
+  }
+
+  /** @param {Change} change */
+  wants({ database, table }) {
+    return this.#options.matches === null || this.#options.matches(database, table)
+  }
+
   /** Whether it takes more. */
   get wantsMore() {
     return !this.#isSealed && !this.#isFull
@@ -107,16 +117,15 @@ class Consumer {
   give(changes, part, bytes) {
     if (this.#isSealed) return
     const each = bytes / Math.max(1, changes.length)
-    const before = this.#given
+    const hold = { part, left: 0 }
     for (const change of changes) {
-      if (this.#options.matches !== null && !this.#options.matches(change.database, change.table)) continue
-      this.#waiting.push({ change, bytes: each })
+      if (!this.wants(change)) continue
+      this.#waiting.push({ change, bytes: each, hold })
       this.#waitingBytes += each
-      this.#given++
+      hold.left++
     }
-    if (this.#given === before) return
+    if (hold.left === 0) return
     part.pending++
-    this.#parts.push({ end: this.#given, part })
     if (this.#isFull || this.#options.maxWaitMs === 0) this.#interrupt()
     this.#work ??= this.#run()
   }
@@ -124,21 +133,37 @@ class Consumer {
   /** Hands out nothing more; resolves when the batch in hand is done, or has failed once more. */
   async seal() {
     this.#isSealed = true
+    this.#isEnded = true
     this.#interrupt()
     await this.#work
   }
 
-  /** What was given and never handled, and the parts that it keeps open; after `seal()`. */
+  /** Takes nothing more; resolves when all that was given is done, or a batch has failed once more. */
+  async drain() {
+    this.#isSealed = true
+    this.#interrupt()
+    await this.#work
+  }
+
+  /** What was given and is not done, in pieces that each keep their part pending; after `seal()` or `drain()`. */
   leftover() {
-    return { changes: this.#waiting.map(({ change }) => change), parts: this.#parts.map(({ part }) => part) }
+    /** @type {Map<object, { part: Part, changes: Change[] }>} */
+    const pieces = new Map()
+    for (const { change, hold } of this.#waiting) {
+      const piece = pieces.get(hold)
+      if (piece === undefined) pieces.set(hold, { part: hold.part, changes: [change] })
+      else piece.changes.push(change)
+    }
+    return [...pieces.values()]
   }
 
   async #run() {
     // Not on the caller's stack: the handler is the application's.
     await null
-    while (!this.#isSealed && this.#waiting.length > 0) {
-      if (!this.#isFull && this.#options.maxWaitMs > 0) await this.#pause(this.#options.maxWaitMs)
-      if (this.#isSealed) break
+    while (!this.#isEnded && this.#waiting.length > 0) {
+      if (!this.#isFull && !this.#isSealed && this.#options.maxWaitMs > 0)
+        await this.#pause(this.#options.maxWaitMs)
+      if (this.#isEnded) break
       const batch = this.#next()
       if (!(await this.#handle(batch))) break
       this.#finish(batch.length)
@@ -161,13 +186,11 @@ class Consumer {
 
   /** @param {number} count */
   #finish(count) {
-    for (const { bytes } of this.#waiting.splice(0, count)) this.#waitingBytes -= bytes
-    if (this.#waiting.length === 0) this.#waitingBytes = 0
-    this.#done += count
-    while (this.#parts.length > 0 && this.#parts[0].end <= this.#done) {
-      const [{ part }] = this.#parts.splice(0, 1)
-      part.pending--
+    for (const { bytes, hold } of this.#waiting.splice(0, count)) {
+      this.#waitingBytes -= bytes
+      if (--hold.left === 0) hold.part.pending--
     }
+    if (this.#waiting.length === 0) this.#waitingBytes = 0
     this.#hooks.settle()
     this.#hooks.wake()
   }
@@ -178,7 +201,8 @@ class Consumer {
     for (let attempt = 1; ; attempt++) {
       let failure
       try {
-        await handler(batch)
+        // A copy each time: what the handler does to its array is its own affair.
+        await handler(batch.slice())
         return true
       } catch (error) {
         failure = error
@@ -199,7 +223,7 @@ class Consumer {
   /** @param {readonly Change[]} batch @param {unknown} failure */
   async #bury(batch, failure) {
     try {
-      await this.#options.deadLetter?.(batch, failure)
+      await this.#options.deadLetter?.(batch.slice(), failure)
       return true
     } catch (error) {
       return this.#fail(error)
@@ -209,6 +233,7 @@ class Consumer {
   /** @param {unknown} cause */
   #fail(cause) {
     this.#isSealed = true
+    this.#isEnded = true
     // Its message may hold values of rows; they stay in the cause.
     const error = new StreamerError(
       'The handler of consume() failed for good; the cause says with what. The batch will be delivered again at the next start.',

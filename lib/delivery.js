@@ -9,17 +9,34 @@
 //
 // While the streamer is being stopped nobody is waited for: whoever stops a streamer inside its loop would wait for itself. With
 // checkpoints, what loops and consumers have not done by then is not acknowledged, and comes again at the next start. In the same
-// way nothing is acknowledged when the only receiver of changes goes away in the middle: what it left is given to the next one.
+// way nothing is acknowledged that a consumer has left undone, or a loop that was the only receiver: it waits for a successor, and
+// until one has taken it every acknowledgement behind it waits as well.
 
 const { Changes } = require('./changes')
 const { Consumer } = require('./consumer')
 const { BatchReader, Shapes } = require('./decode')
-const { dispatch } = require('./dispatch')
+const { dispatch, revisionOf } = require('./dispatch')
 
 /** @typedef {import('./consumer').Part} Part */
 /** @typedef {import('./decode').Change} Change */
 /** @typedef {import('./shape').Integers} Integers */
 /** @typedef {{ kind: number, sequence: number, source: string, payload: any }} Item */
+/**
+ * What is being given out: to `takers` and, from `next` on, one by one to listeners.
+ * @typedef {object} Given
+ * @property {Change[]} changes
+ * @property {number} next
+ * @property {Part | null} part what of it is pending, where anything is
+ * @property {boolean} isLegacy it keeps its part pending itself
+ * @property {Set<Changes | Consumer>} takers
+ * @property {boolean} isHeard listeners were there
+ */
+/**
+ * What one receiver left undone, in the order of the log; each piece keeps its part pending. For any receiver, where nobody else
+ * was given it, else for a consumer.
+ * @typedef {{ part: Part, changes: Change[] }} Piece
+ * @typedef {{ pieces: Piece[], isForAny: boolean }} Legacy
+ */
 /**
  * @typedef {object} Options
  * @property {number} batchSize
@@ -29,6 +46,7 @@ const { dispatch } = require('./dispatch')
  * @property {(source: string, position: string) => void} progress
  * @property {(json: string) => boolean} onNotice returns false where a listener threw
  * @property {(error: unknown) => void} onDefect called with what makes reading on impossible
+ * @property {(fields: object, message: string) => void} warn
  */
 
 const KIND_BATCH = 0
@@ -42,8 +60,19 @@ const OPERATION_EVENTS = new Set(['insert', 'update', 'replace', 'delete'])
 /** Worked-off items that the queue may hold before it is cut. */
 const MAX_WORKED_OFF = 1024
 
+/** What a step came to: nothing to do, all well, or a listener threw. */
+const [IDLE, CLEAN, UNCLEAN] = [0, 1, 2]
+
 /** How often a loop's progress is told while it is inside a part. */
 const PROGRESS_MS = 50
+
+/** Whether somebody has a change that was given out. @param {Given} given @param {Change} change */
+function isTaken({ takers }, change) {
+  for (const taker of takers) {
+    if (taker instanceof Changes ? Changes.wants(taker, change) : taker.wants(change)) return true
+  }
+  return false
+}
 
 class Delivery {
   #emitter
@@ -52,14 +81,10 @@ class Delivery {
   /** @type {Item[]} */
   #queue = []
   #head = 0
-  // The item at the head, as far as it has been read.
-  /** @type {BatchReader | null} */
+  /** The item at the head, as far as it has been read. @type {BatchReader | null} */
   #reader = null
-  /** @type {Change[]} */
-  #part = []
-  #partBytes = 0
-  #next = 0
-  #isDone = false
+  /** @type {Given | null} */
+  #given = null
   #isRunning = false
   #isScheduled = false
   #isFlushing = false
@@ -70,11 +95,9 @@ class Delivery {
   #consumers = new Set()
   /** Parts that consumers have, oldest first. @type {Part[]} */
   #open = []
-  /** Parts of a consumer that went away; done together with what is being delivered. @type {Part[]} */
-  #inherited = []
-  /** The present part is to be given out: it is new, or was left over. */
-  #isFresh = false
-  /** The only receiver went away in the middle. */
+  /** What receivers left, oldest first. @type {Legacy[]} */
+  #legacies = []
+  /** The only receiver went away in the middle: nothing is delivered until somebody comes. */
   #isAbandoned = false
   /** What is delivered from here on is not acknowledged. */
   #isSealed = false
@@ -118,25 +141,89 @@ class Delivery {
       wake: () => this.#schedule(),
       settle: () => this.#settle(),
     })
-    if (!this.#isClosed) this.#consumers.add(consumer)
+    if (!this.#isClosed) {
+      this.#consumers.add(consumer)
+      this.#inherit(consumer)
+    }
     this.#schedule()
     return consumer
   }
 
-  /** Resolves when the batch that a consumer has in hand is done. @param {Consumer} consumer */
+  /**
+   * Takes nothing more into a consumer; resolves when it is done with what it was given, or has failed once more.
+   * @param {Consumer} consumer
+   */
   async closeConsumer(consumer) {
-    await consumer.seal()
+    await consumer.drain()
     if (!this.#consumers.delete(consumer) || this.#isFlushing) return
-    const { changes, parts } = consumer.leftover()
-    if (this.#hasReceivers()) {
-      // The others were given them as well.
-      for (const part of parts) part.pending--
-      this.#settle()
-    } else {
-      this.#inherited.push(...parts)
-      this.#leave(changes)
+    const pieces = consumer.leftover()
+    const isForAny = !this.#hasReceivers()
+    if (isForAny) this.#isAbandoned = true
+    if (pieces.length > 0) {
+      if (!this.#options.isKept && !isForAny) this.#detach(pieces)
+      this.#legacies.push({ pieces, isForAny })
+      const changes = pieces.reduce((sum, piece) => sum + piece.changes.length, 0)
+      this.#options.warn(
+        { changes },
+        'A consumer was stopped before its handler had succeeded: what it leaves waits for the next consume(), or comes again at the next start.'
+      )
     }
     this.#schedule()
+  }
+
+  /** Without checkpoints, what waits for a successor need not hold up what others are done with. @param {Piece[]} pieces */
+  #detach(pieces) {
+    for (const piece of pieces) {
+      piece.part.pending--
+      piece.part = { ...piece.part, pending: 1 }
+    }
+    this.#settle()
+  }
+
+  /** Gives a new consumer what the first consumer that wanted the same has left. @param {Consumer} consumer */
+  #inherit(consumer) {
+    for (const legacy of this.#legacies) {
+      let isTaken = false
+      for (const piece of legacy.pieces) {
+        const rest = piece.changes.filter(change => !consumer.wants(change))
+        if (rest.length === piece.changes.length) continue
+        isTaken = true
+        consumer.give(piece.changes, piece.part, 0)
+        piece.changes = rest
+        if (rest.length === 0) piece.part.pending--
+      }
+      if (!isTaken) continue
+      this.#forget(legacy)
+      return
+    }
+  }
+
+  /** Removes what has been taken. @param {Legacy} legacy */
+  #forget(legacy) {
+    legacy.pieces = legacy.pieces.filter(({ changes }) => changes.length > 0)
+    if (legacy.pieces.length === 0) this.#legacies.splice(this.#legacies.indexOf(legacy), 1)
+  }
+
+  /** The next of what the only receiver left, as far as loops and listeners want it. @returns {Piece | null} */
+  #nextOfLegacies() {
+    if (this.#legacies.length === 0 || this.#isSealed) return null
+    const isForAll = this.#hasListeners()
+    for (const legacy of this.#legacies) {
+      if (!legacy.isForAny) continue
+      for (const piece of legacy.pieces) {
+        const { part } = piece
+        const isWanted = (/** @type {Change} */ change) =>
+          isForAll || this.loops.some(loop => Changes.wants(loop, change))
+        const changes = piece.changes.filter(isWanted)
+        if (changes.length === 0) continue
+        const taken = new Set(changes)
+        piece.changes = piece.changes.filter(change => !taken.has(change))
+        if (piece.changes.length > 0) part.pending++
+        this.#forget(legacy)
+        return { part, changes }
+      }
+    }
+    return null
   }
 
   /** Somebody may have begun to listen. */
@@ -145,7 +232,10 @@ class Delivery {
   }
 
   #hasReceivers() {
-    if (this.#loops.size > 0 || this.#consumers.size > 0) return true
+    return this.#loops.size > 0 || this.#consumers.size > 0 || this.#hasListeners()
+  }
+
+  #hasListeners() {
     return this.#emitter.listenerCount('batch') > 0 || this.#hasListenersForOne()
   }
 
@@ -154,22 +244,38 @@ class Delivery {
     return this.#emitter.listenerCount('schema') > 0 || this.#emitter.listenerCount('gap') > 0
   }
 
-  /** A loop went away: where nobody else had what it leaves, that waits. @param {Changes} loop @param {Change[]} left */
+  /** A loop went away: what it leaves and nobody else was given waits. @param {Changes} loop @param {Change[]} left */
   #abandon(loop, left) {
-    const done = Changes.done(loop)
-    if (!this.#options.isKept || this.#isFlushing || this.#hasReceivers()) return
-    if (done !== null) this.#progress(done)
-    this.#leave(left)
+    if (!this.#options.isKept || this.#isFlushing) return
+    const given = this.#given
+    if (!this.#hasReceivers()) {
+      this.#isAbandoned = true
+      const done = Changes.done(loop)
+      if (done !== null && this.#open.length === 0) this.#progress(done)
+    }
+    if (given === null) return
+    given.takers.delete(loop)
+    if (!given.isHeard)
+      this.#bequeath(
+        given,
+        left.filter(change => !isTaken(given, change))
+      )
   }
 
-  /** What somebody left is given to whoever comes next; until then nothing is delivered. @param {Change[]} changes */
-  #leave(changes) {
-    this.#isAbandoned = true
+  /** Keeps what was given out, and nobody else has, for whoever comes. @param {Given} given @param {Change[]} changes */
+  #bequeath(given, changes) {
     if (changes.length === 0) return
-    this.#part = [...changes, ...this.#part.slice(this.#next)]
-    this.#next = 0
-    this.#isFresh = true
-    this.#isDone = false
+    if (given.part === null) {
+      const { source, position } = given.changes[given.changes.length - 1]
+      given.part = { source, position, sequence: 0, pending: 0 }
+      this.#open.push(given.part)
+    }
+    given.part.pending++
+    this.#legacies.push({ pieces: [{ part: given.part, changes }], isForAny: true })
+    // Those who came after it was given out.
+    for (const consumer of this.#consumers) {
+      if (!given.takers.has(consumer) && !consumer.isSealed) this.#inherit(consumer)
+    }
   }
 
   /** Takes an item in. @param {Item} item */
@@ -187,8 +293,16 @@ class Delivery {
     this.#isScheduled = true
     setImmediate(() => {
       this.#isScheduled = false
-      if (this.#head < this.#queue.length) this.#run()
+      if (this.#hasWork()) this.#run()
     })
+  }
+
+  #hasWork() {
+    return (
+      this.#head < this.#queue.length ||
+      this.#given !== null ||
+      this.#legacies.some(legacy => legacy.isForAny)
+    )
   }
 
   /**
@@ -198,7 +312,8 @@ class Delivery {
     this.#isFlushing = true
     this.#tellProgress(true)
     this.#isSealed =
-      this.#options.isKept && (this.#isAbandoned || this.#loops.size + this.#consumers.size > 0)
+      this.#options.isKept &&
+      (this.#isAbandoned || this.#legacies.length + this.#loops.size + this.#consumers.size > 0)
     this.#schedule()
     await Promise.all([...this.#consumers].map(consumer => consumer.seal()))
   }
@@ -208,10 +323,12 @@ class Delivery {
     this.#isClosed = true
     this.#queue = []
     this.#head = 0
+    this.#given = null
+    this.#legacies = []
   }
 
   #schedule() {
-    if (!this.#isRunning && this.#head < this.#queue.length) this.#rest()
+    if (!this.#isRunning && this.#hasWork()) this.#rest()
   }
 
   /** Whether a loop or a consumer still has to take what it was given. */
@@ -242,13 +359,6 @@ class Delivery {
     if (done === null) return
     this.#toldAt = now
     this.#progress(done)
-  }
-
-  /** What was left by a consumer has been delivered to others. */
-  #release() {
-    if (this.#inherited.length === 0) return
-    for (const part of this.#inherited.splice(0)) part.pending--
-    this.#settle()
   }
 
   /** Acknowledges what consumers are done with. */
@@ -282,30 +392,66 @@ class Delivery {
   #run() {
     const deadline = performance.now() + SLICE_MS
     this.#isRunning = true
-    let isClean = true
-    while (isClean && this.#head < this.#queue.length && !this.#isHeldBack()) {
-      if (this.#isDone) this.#finish()
-      else {
-        isClean = this.#deliver(this.#queue[this.#head], deadline)
-        if (performance.now() >= deadline) isClean = false
-      }
+    let state = CLEAN
+    while (state === CLEAN && !this.#isHeldBack()) {
+      state = this.#step(deadline)
+      if (performance.now() >= deadline) break
     }
     this.#tellDone()
     this.#isRunning = false
     // What a listener threw surfaces before the next change is delivered; a loop that holds us back wakes us itself.
-    if (!this.#isHeldBack()) this.#schedule()
+    if (state !== IDLE && !this.#isHeldBack()) this.#schedule()
   }
 
-  #finish() {
-    const { sequence } = this.#queue[this.#head]
+  /** Goes on a little. @param {number} deadline */
+  #step(deadline) {
+    if (this.#given !== null) {
+      if (this.#given.next < this.#given.changes.length) return this.#deliver(this.#given, deadline)
+      this.#finishGiven(this.#given)
+      return CLEAN
+    }
+    const piece = this.#nextOfLegacies()
+    if (piece !== null) return this.#giveOut(piece.changes, 0, piece.part, deadline)
+    if (this.#head >= this.#queue.length) return IDLE
+    const item = this.#queue[this.#head]
+    if (item.kind !== KIND_BATCH) {
+      const isClean = this.#options.onNotice(item.payload)
+      this.#finishItem(item)
+      return isClean ? CLEAN : UNCLEAN
+    }
+    let part
+    try {
+      part = this.#read(item, deadline)
+    } catch (error) {
+      // It is not acknowledged, and nothing behind it is delivered.
+      this.close()
+      this.#options.onDefect(error)
+      return IDLE
+    }
+    return this.#giveOut(part.changes, part.bytes, null, deadline)
+  }
+
+  /** Everybody has, and every loop is done with, what was given out. @param {Given} given */
+  #finishGiven({ part, isLegacy }) {
+    // Nothing of it is kept alive while the stream is idle.
+    this.#given = null
+    if (part !== null && isLegacy && !this.#isSealed) {
+      part.pending--
+      this.#settle()
+    }
+    if (this.#reader?.isDone) this.#finishItem(this.#queue[this.#head])
+  }
+
+  /** @param {Item} item */
+  #finishItem({ sequence }) {
+    // A listener may have closed us.
+    if (this.#isClosed) return
     this.#head++
-    this.#isDone = false
     this.#reader = null
     if (this.#head === this.#queue.length || this.#head > MAX_WORKED_OFF) {
       this.#queue.splice(0, this.#head)
       this.#head = 0
     }
-    this.#release()
     if (this.#isSealed) return
     const newest = this.#open.at(-1)
     // Acknowledgements are cumulative: this one is due when what consumers have is done.
@@ -317,66 +463,81 @@ class Delivery {
     }
   }
 
-  /** Goes on with an item. Returns false where a listener threw. @param {Item} item @param {number} deadline */
-  #deliver(item, deadline) {
-    if (item.kind !== KIND_BATCH) {
-      this.#isDone = true
-      return this.#options.onNotice(item.payload)
+  /** Gives changes to everybody. @param {Change[]} changes @param {number} bytes @param {Part | null} legacy @param {number} deadline */
+  #giveOut(changes, bytes, legacy, deadline) {
+    const given = {
+      changes,
+      next: 0,
+      part: legacy,
+      isLegacy: legacy !== null,
+      takers: /** @type {Given['takers']} */ (new Set()),
+      isHeard: this.#hasListeners(),
     }
-    let isClean = true
-    if (this.#next === this.#part.length) {
-      this.#release()
-      try {
-        this.#readPart(item, deadline)
-      } catch (error) {
-        // It is not acknowledged, and nothing behind it is delivered.
-        this.close()
-        this.#options.onDefect(error)
-        return true
+    this.#given = given
+    if (!this.#isSealed) {
+      for (const loop of this.#loops) {
+        Changes.give(loop, changes)
+        given.takers.add(loop)
       }
+      // What others left them, consumers have taken before.
+      if (legacy === null && changes.length > 0) this.#giveToConsumers(given, bytes)
     }
-    if (this.#isFresh) isClean = this.#giveOut(item)
-    while (isClean && this.#next < this.#part.length) {
-      isClean = this.#deliverOne(this.#part[this.#next++])
-      if (performance.now() >= deadline) break
+    const isForOne = this.#hasListenersForOne()
+    if (changes.length > 0 && this.#emitter.listenerCount('batch') > 0) {
+      // A listener may do with its array what it likes.
+      const isClean = dispatch(this.#emitter, 'batch', changes.slice())
+      if (!isForOne) given.next = changes.length
+      if (!isClean) return UNCLEAN
     }
-    if (this.#next === this.#part.length && (this.#reader === null || this.#reader.isDone)) {
-      this.#isDone = true
-      // Nothing of it is kept alive while the stream is idle.
-      this.#part = []
-      this.#next = 0
-    }
-    return isClean
+    if (!isForOne) given.next = changes.length
+    return this.#deliver(given, deadline)
   }
 
-  /** Gives the present part to everybody who takes parts. Returns false where a listener threw. @param {Item} item */
-  #giveOut(item) {
-    this.#isFresh = false
-    for (const loop of this.#loops) if (!this.#isSealed) Changes.give(loop, this.#part)
-    if (this.#consumers.size > 0 && this.#part.length > 0 && !this.#isSealed) {
-      const { position } = this.#part[this.#part.length - 1]
-      const part = { source: item.source, position, sequence: 0, pending: 0 }
-      this.#open.push(part)
-      for (const consumer of this.#consumers) consumer.give(this.#part, part, this.#partBytes)
+  /** @param {Given} given @param {number} bytes */
+  #giveToConsumers(given, bytes) {
+    if (this.#consumers.size === 0) return
+    const { source, position } = given.changes[given.changes.length - 1]
+    given.part = { source, position, sequence: 0, pending: 0 }
+    this.#open.push(given.part)
+    for (const consumer of this.#consumers) {
+      consumer.give(given.changes, given.part, bytes)
+      given.takers.add(consumer)
     }
-    const isClean = this.#part.length === 0 || dispatch(this.#emitter, 'batch', this.#part)
-    if (!this.#hasListenersForOne()) this.#next = this.#part.length
-    return isClean
+  }
+
+  /** Goes on with what is given out one by one. @param {Given} given @param {number} deadline */
+  #deliver(given, deadline) {
+    const revision = revisionOf(this.#emitter)
+    let isClean = true
+    while (isClean && given.next < given.changes.length) {
+      isClean = this.#deliverOne(given.changes[given.next++])
+      if (performance.now() >= deadline || revisionOf(this.#emitter) !== revision) break
+    }
+    if (given.next < given.changes.length && this.#given === given && !this.#hasListenersForOne()) {
+      // The last listener went away in the middle.
+      const rest = given.changes.slice(given.next)
+      given.next = given.changes.length
+      if (this.#options.isKept && !this.#isFlushing && this.#emitter.listenerCount('batch') === 0) {
+        if (!this.#hasReceivers()) this.#isAbandoned = true
+        this.#bequeath(
+          given,
+          rest.filter(change => !isTaken(given, change))
+        )
+      }
+    }
+    return isClean ? CLEAN : UNCLEAN
   }
 
   /** @param {Item} item @param {number} deadline */
-  #readPart(item, deadline) {
-    const integers = this.#options.integers.get(item.source) ?? 'bigint'
-    this.#reader ??= new BatchReader(item.source, item.payload, this.#shapes, integers)
-    this.#part = /** @type {Change[]} */ ([])
-    this.#next = 0
+  #read({ source, payload }, deadline) {
+    const integers = this.#options.integers.get(source) ?? 'bigint'
+    this.#reader ??= new BatchReader(source, payload, this.#shapes, integers)
     const before = this.#reader.bytesRead
     let limit = this.#options.batchSize
     // A consumer's batches are what it makes progress by.
     for (const consumer of this.#consumers) limit = Math.min(limit, consumer.batchSize)
-    this.#part = this.#reader.next(limit, deadline)
-    this.#partBytes = this.#reader.bytesRead - before
-    this.#isFresh = true
+    const changes = this.#reader.next(limit, deadline)
+    return { changes, bytes: this.#reader.bytesRead - before }
   }
 
   #hasListenersForOne() {

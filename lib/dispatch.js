@@ -23,6 +23,9 @@ const rejection = Symbol.for('nodejs.rejection')
  */
 let dispatch
 
+/** Grows whenever a listener is added or removed. @type {(emitter: SteadyEmitter) => number} */
+let revisionOf
+
 /** An emitter whose lists of listeners are kept between events. */
 class SteadyEmitter extends EventEmitter {
   /** @type {Map<string | symbol, Function[]>} */
@@ -32,45 +35,53 @@ class SteadyEmitter extends EventEmitter {
     super({ captureRejections: true })
   }
 
+  #revision = 0
+
+  #change() {
+    this.#revision++
+    this.#lists.clear()
+  }
+
   // Every way of adding and removing goes through one of these.
 
   /** @param {any} event @param {any} listener */
   addListener(event, listener) {
-    this.#lists.clear()
+    this.#change()
     return super.addListener(event, listener)
   }
 
   /** @param {any} event @param {any} listener */
   on(event, listener) {
-    this.#lists.clear()
+    this.#change()
     return super.on(event, listener)
   }
 
   /** @param {any} event @param {any} listener */
   prependListener(event, listener) {
-    this.#lists.clear()
+    this.#change()
     return super.prependListener(event, listener)
   }
 
   /** @param {any} event @param {any} listener */
   removeListener(event, listener) {
-    this.#lists.clear()
+    this.#change()
     return super.removeListener(event, listener)
   }
 
   /** @param {any} event @param {any} listener */
   off(event, listener) {
-    this.#lists.clear()
+    this.#change()
     return super.off(event, listener)
   }
 
   /** @param {any[]} event */
   removeAllListeners(...event) {
-    this.#lists.clear()
+    this.#change()
     return super.removeAllListeners(...event)
   }
 
   static {
+    revisionOf = emitter => emitter.#revision
     dispatch = (emitter, event, ...values) => {
       let listeners = emitter.#lists.get(event)
       if (listeners === undefined) {
@@ -78,9 +89,14 @@ class SteadyEmitter extends EventEmitter {
         emitter.#lists.set(event, listeners)
       }
       let isClean = true
+      // One listener may change its array under another's eyes.
+      const isCopied = listeners.length > 1 && Array.isArray(values[0])
       for (let i = 0; i < listeners.length; i++) {
         try {
-          const result = listeners[i].apply(emitter, values)
+          const result = listeners[i].apply(
+            emitter,
+            isCopied ? [/** @type {unknown[]} */ (values[0]).slice()] : values
+          )
           if (result !== undefined && result !== null) emitter.#watch(result, event, values)
         } catch (error) {
           isClean = false
@@ -102,4 +118,4 @@ class SteadyEmitter extends EventEmitter {
   }
 }
 
-module.exports = { SteadyEmitter, dispatch, rejection, surface }
+module.exports = { SteadyEmitter, dispatch, rejection, revisionOf, surface }

@@ -90,6 +90,9 @@ class Streamer extends SteadyEmitter {
       acknowledge: sequence => this.#engine.acknowledge(sequence),
       onNotice: json => this.#notice(json),
       onDefect: error => this.#endWith(errorFromNative(error)),
+      warn: (fields, message) => {
+        this.#log({ level: 'warn', message, fields })
+      },
     })
   }
 
