@@ -73,6 +73,7 @@ impl Directory {
         };
         Ok(Some(Saved {
             position: record.position,
+            witness: record.witness,
             definitions,
         }))
     }
@@ -81,6 +82,7 @@ impl Directory {
         &mut self,
         name: &str,
         position: &str,
+        witness: Option<&str>,
         definitions: Option<&dyn Definitions>,
     ) -> Result<()> {
         let Some(source) = self.sources.iter_mut().find(|source| source.name == name) else {
@@ -96,7 +98,7 @@ impl Directory {
             }
             (None, _) => None,
         };
-        let record = Record::new(name, position, stored.clone());
+        let record = Record::new(name, position, witness, stored.clone());
         let file = checkpoint_file(&self.path, name);
         replace(&self.path, &file, record.encode().as_bytes())?;
         let version = definitions.map(Definitions::version);
@@ -119,9 +121,11 @@ impl Store for Directory {
         &'a mut self,
         source: &'a str,
         position: &'a str,
+        witness: Option<&'a str>,
         definitions: Option<Arc<dyn Definitions>>,
     ) -> BoxFuture<'a, Result<()>> {
         let (source, position) = (source.to_owned(), position.to_owned());
+        let witness = witness.map(ToOwned::to_owned);
         let path = self.path.clone();
         let mut taken = Self {
             path: std::mem::take(&mut self.path),
@@ -130,7 +134,8 @@ impl Store for Directory {
         async move {
             // Synchronising may take as long as the disk likes, and must not hold a thread of the runtime.
             let work = tokio::task::spawn_blocking(move || {
-                let result = taken.save_source(&source, &position, definitions.as_deref());
+                let result =
+                    taken.save_source(&source, &position, witness.as_deref(), definitions.as_deref());
                 (taken, result)
             });
             match work.await {

@@ -18,6 +18,7 @@ fn definitions(version: u64, text: &'static str) -> Option<Arc<dyn Definitions>>
 
 fn saved(position: &str, definitions: Option<&str>) -> Option<Saved> {
     Some(Saved {
+        witness: None,
         position: position.to_owned(),
         definitions: definitions.map(|text| text.as_bytes().to_vec()),
     })
@@ -29,9 +30,9 @@ async fn what_was_saved_is_found_by_the_next() {
     let path = folder.path().join("deep/positions");
     let mut first = Directory::new(path.clone());
     assert_eq!(first.open("a").await.unwrap(), None);
-    first.save("a", "p1", definitions(1, "one")).await.unwrap();
-    first.save("a", "p2", definitions(1, "one")).await.unwrap();
-    first.save("a", "p3", definitions(2, "two")).await.unwrap();
+    first.save("a", "p1", None, definitions(1, "one")).await.unwrap();
+    first.save("a", "p2", None, definitions(1, "one")).await.unwrap();
+    first.save("a", "p3", None, definitions(2, "two")).await.unwrap();
     first.close().await;
     let names: Vec<String> = fs::read_dir(&path)
         .unwrap()
@@ -68,7 +69,7 @@ async fn a_damaged_checkpoint_is_an_error() {
     let path = folder.path().join("positions");
     let mut store = Directory::new(path.clone());
     store.open("a").await.unwrap();
-    store.save("a", "p1", None).await.unwrap();
+    store.save("a", "p1", None, None).await.unwrap();
     store.close().await;
     fs::write(path.join("a.checkpoint"), b"").unwrap();
     let error = store.open("a").await.unwrap_err();
@@ -81,7 +82,7 @@ async fn definitions_that_are_damaged_are_missing() {
     let path = folder.path().join("positions");
     let mut store = Directory::new(path.clone());
     store.open("a").await.unwrap();
-    store.save("a", "p1", definitions(1, "one")).await.unwrap();
+    store.save("a", "p1", None, definitions(1, "one")).await.unwrap();
     store.close().await;
     let file = definitions_file(&path, "a", &checksum(b"one"));
     fs::write(file, b"other").unwrap();
@@ -100,7 +101,7 @@ mod unix {
         let path = folder.path().join("positions");
         let mut store = Directory::new(path.clone());
         store.open("a").await.unwrap();
-        store.save("a", "p1", definitions(1, "one")).await.unwrap();
+        store.save("a", "p1", None, definitions(1, "one")).await.unwrap();
         assert_eq!(fs::metadata(&path).unwrap().mode() & 0o777, 0o700);
         let mut files = 0;
         for entry in fs::read_dir(&path).unwrap() {
@@ -131,7 +132,7 @@ mod unix {
         fs::write(&victim, b"kept").unwrap();
         symlink(&victim, path.join("a.checkpoint.new")).unwrap();
         symlink(&victim, path.join("b.lock")).unwrap();
-        store.save("a", "p1", None).await.unwrap();
+        store.save("a", "p1", None, None).await.unwrap();
         assert_eq!(store.open("b").await.unwrap_err().code(), Code::CheckpointFailed);
         assert_eq!(fs::read(&victim).unwrap(), b"kept");
     }

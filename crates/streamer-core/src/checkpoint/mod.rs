@@ -40,6 +40,8 @@ pub trait Definitions: Send + Sync {
 pub struct Saved {
     /// The position's text.
     pub position: String,
+    /// What proves that the log is the same; absent where the connector knew of nothing.
+    pub witness: Option<String>,
     /// Definitions that hold at the position; absent where the connector keeps none, or they did not survive.
     pub definitions: Option<Vec<u8>>,
 }
@@ -52,7 +54,7 @@ pub trait Store: Send {
     /// where it cannot be believed, `ERR_STREAMER_CHECKPOINT_FAILED` where it cannot be read or written.
     fn open<'a>(&'a mut self, source: &'a str) -> BoxFuture<'a, Result<Option<Saved>>>;
 
-    /// Replaces a checkpoint that was opened. `definitions` are those that hold at the position.
+    /// Replaces a checkpoint that was opened. `witness` and `definitions` are those that hold at the position.
     ///
     /// Fails with `ERR_STREAMER_CHECKPOINT_FAILED`, after which the one before it is intact, or with
     /// `ERR_STREAMER_CHECKPOINT_LOCKED` where another process has taken it meanwhile.
@@ -60,6 +62,7 @@ pub trait Store: Send {
         &'a mut self,
         source: &'a str,
         position: &'a str,
+        witness: Option<&'a str>,
         definitions: Option<Arc<dyn Definitions>>,
     ) -> BoxFuture<'a, Result<()>>;
 

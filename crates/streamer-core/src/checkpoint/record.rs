@@ -27,6 +27,9 @@ pub struct Record {
     pub source: String,
     /// Everything up to here is done.
     pub position: String,
+    /// What proves that the log is the same.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub witness: Option<String>,
     /// When it was stored, ms since the epoch; for people.
     pub saved_at: u64,
     /// Checksum of the definitions that belong to it, which also names them.
@@ -36,13 +39,14 @@ pub struct Record {
 
 impl Record {
     /// A checkpoint of now.
-    pub fn new(source: &str, position: &str, definitions: Option<String>) -> Self {
+    pub fn new(source: &str, position: &str, witness: Option<&str>, definitions: Option<String>) -> Self {
         let saved_at = SystemTime::now()
             .duration_since(UNIX_EPOCH)
             .map_or(0, |since| since.as_millis());
         Self {
             source: source.to_owned(),
             position: position.to_owned(),
+            witness: witness.map(ToOwned::to_owned),
             saved_at: u64::try_from(saved_at).unwrap_or(u64::MAX),
             definitions,
         }
@@ -126,6 +130,7 @@ mod tests {
         Record::new(
             "default",
             "mysql:3e11fa47:1-77~5d2f0c1a",
+            Some("uid 1 1763923200 - log.000001"),
             Some("0011aabb".to_owned()),
         )
     }

@@ -157,6 +157,7 @@ impl Redis {
             definitions: definitions
                 .filter(|bytes| record.definitions.as_deref() == Some(checksum(bytes).as_str())),
             position: record.position,
+            witness: record.witness,
         }))
     }
 
@@ -164,6 +165,7 @@ impl Redis {
         &mut self,
         source: &str,
         position: &str,
+        witness: Option<&str>,
         definitions: Option<&dyn Definitions>,
     ) -> Result<()> {
         let Some(known) = self.sources.iter().find(|known| known.name == source) else {
@@ -183,7 +185,12 @@ impl Redis {
                 (definitions.version(), stored)
             }
         });
-        let record = Record::new(source, position, now.as_ref().map(|(_, stored)| stored.clone()));
+        let record = Record::new(
+            source,
+            position,
+            witness,
+            now.as_ref().map(|(_, stored)| stored.clone()),
+        );
         let mut connection = self.connection().await?;
         let script = Script::new(SAVE);
         let mut call = script.key(self.owner_key(source));
@@ -243,9 +250,14 @@ impl Store for Redis {
         &'a mut self,
         source: &'a str,
         position: &'a str,
+        witness: Option<&'a str>,
         definitions: Option<Arc<dyn Definitions>>,
     ) -> BoxFuture<'a, Result<()>> {
-        async move { self.save_source(source, position, definitions.as_deref()).await }.boxed()
+        async move {
+            self.save_source(source, position, witness, definitions.as_deref())
+                .await
+        }
+        .boxed()
     }
 
     fn renew(&mut self) -> BoxFuture<'_, Result<()>> {

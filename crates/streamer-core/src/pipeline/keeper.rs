@@ -26,6 +26,8 @@ use crate::source::Retention;
 pub(super) struct Place {
     /// Its text.
     pub position: Arc<str>,
+    /// What proves that it is a place in the same log.
+    pub witness: Option<Arc<str>>,
     /// Definitions that hold there.
     pub definitions: Option<Arc<dyn Definitions>>,
 }
@@ -159,7 +161,7 @@ impl Keeper {
     }
 
     /// The application is done with a part of the oldest delivery of a source: everything up to `position`. Definitions
-    /// change at the end of a delivery only, so those of the one before it hold.
+    /// change at the end of a delivery only, so those of the one before it hold, and so does its witness.
     pub fn progress(&self, source: &str, position: &str) {
         let mut ledgers = self.ledgers.lock();
         let Some(ledger) = ledgers.iter_mut().find(|ledger| *ledger.source == *source) else {
@@ -168,9 +170,13 @@ impl Keeper {
         if ledger.delivered.is_empty() {
             return;
         }
-        let definitions = ledger.reached.take().and_then(|place| place.definitions);
+        let (witness, definitions) = ledger
+            .reached
+            .take()
+            .map_or((None, None), |place| (place.witness, place.definitions));
         ledger.reached = Some(Place {
             position: position.into(),
+            witness,
             definitions,
         });
         drop(ledgers);
@@ -189,7 +195,14 @@ impl Keeper {
             ledgers.iter().enumerate().filter_map(unsaved).collect()
         };
         for (index, source, place) in moved {
-            store.save(&source, &place.position, place.definitions).await?;
+            store
+                .save(
+                    &source,
+                    &place.position,
+                    place.witness.as_deref(),
+                    place.definitions,
+                )
+                .await?;
             if let Some(ledger) = self.ledgers.lock().get_mut(index) {
                 if let Some(retention) = &ledger.retention {
                     retention.stored(&place.position);

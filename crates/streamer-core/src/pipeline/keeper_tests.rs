@@ -22,6 +22,7 @@ impl Store for Memory {
         &'a mut self,
         source: &'a str,
         position: &'a str,
+        _: Option<&'a str>,
         definitions: Option<Arc<dyn Definitions>>,
     ) -> BoxFuture<'a, Result<()>> {
         let mut told = self.0.lock();
@@ -61,6 +62,7 @@ impl Definitions for Version {
 fn place(position: &str, version: u64) -> Place {
     Place {
         position: position.into(),
+        witness: None,
         definitions: Some(Arc::new(Version(version))),
     }
 }

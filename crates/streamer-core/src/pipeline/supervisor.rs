@@ -170,16 +170,12 @@ impl Supervisor {
         let Some(position) = self.connector.position() else {
             return Ok(());
         };
-        let definitions = self.connector.definitions();
-        let kept = keeper
-            .begin(
-                self.index,
-                Place {
-                    position,
-                    definitions,
-                },
-            )
-            .await;
+        let place = Place {
+            position,
+            witness: self.connector.witness(),
+            definitions: self.connector.definitions(),
+        };
+        let kept = keeper.begin(self.index, place).await;
         kept.map_err(|error| error.with_retry(Retry::Operator))
     }
 
@@ -254,6 +250,7 @@ impl Supervisor {
         if let (Some(keeper), Some(position)) = (&self.shared.keeper, position) {
             let place = Place {
                 position: Arc::clone(position),
+                witness: self.connector.witness(),
                 definitions: self.connector.definitions(),
             };
             keeper.deliver(self.index, sequence, place);

@@ -48,6 +48,12 @@ pub trait Connector: Send {
         None
     }
 
+    /// What proves, when reading is resumed, that the log is the one whose end of an item was returned last. Text that only
+    /// the connector understands.
+    fn witness(&self) -> Option<Arc<str>> {
+        None
+    }
+
     /// A gap that the last `connect` found, and that [`next`](Self::next) is going to return first.
     fn found_gap(&self) -> Option<Gap> {
         None

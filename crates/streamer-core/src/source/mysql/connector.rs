@@ -18,11 +18,12 @@ use super::reader::{Reader, Taken};
 use super::rows::BatchLimits;
 use super::schema::StoredCatalog;
 use super::session::{
-    DumpIdentity, Lost, Server, begin_dump, check, connect_any, current_offset, earliest_offset,
+    DumpIdentity, Lost, Server, Side, begin_dump, check, connect_any, current_offset, earliest_offset,
     is_registered, refused_place, verify_resume,
 };
 use super::stream::EventStream;
 use super::tracker::Tracker;
+use super::witness::Witness;
 use crate::checkpoint::{Definitions, Saved};
 use crate::code::{Code, Retry};
 use crate::config::{Address, From, MysqlConfig, SourceConfig, TlsMode};
@@ -54,6 +55,10 @@ pub struct MysqlConnector {
     failure: Option<Error>,
     /// Where a checkpoint says to begin, with the definitions that hold there; taken by the first connection.
     resume: Option<(Position, Option<Vec<u8>>)>,
+    /// What proves that the log is the one that was read, as a checkpoint tells it, or as the last connection saw it.
+    witness: Option<Witness>,
+    /// Identity and `server_id` of the server that is read.
+    server: (Arc<str>, u32),
     /// Definitions at the end of the item that was returned last.
     definitions: Option<Arc<StoredCatalog>>,
 }
@@ -85,6 +90,8 @@ impl MysqlConnector {
             running: None,
             failure: None,
             resume: None,
+            witness: None,
+            server: ("".into(), 0),
             definitions: None,
         }
     }
@@ -102,8 +109,16 @@ impl MysqlConnector {
         };
         check(&mut link, &server, &identity).await?;
         self.tell(&server);
+        self.witness = self.seen().or_else(|| self.witness.take());
         self.identity = Some(identity.clone());
         self.find_place(&mut link, &server).await?;
+        let now = (server.identity(), server.server_id());
+        if self.server != now {
+            self.server = now;
+            if let Some(reader) = &mut self.reader {
+                reader.watch.clear();
+            }
+        }
         let cascades = Cascades::read(&mut link, &server).await?;
         if let Some(reader) = &mut self.reader {
             reader.set_cascades(cascades);
@@ -120,6 +135,12 @@ impl MysqlConnector {
         });
         self.down_since = None;
         Ok(())
+    }
+
+    /// What the last connection saw of the log.
+    fn seen(&self) -> Option<Witness> {
+        let (identity, server_id) = &self.server;
+        self.reader.as_ref()?.watch.witness(identity, *server_id)
     }
 
     /// How long a connection may take to be made. An attempt that began while nothing answered must not be waited for long
@@ -200,8 +221,12 @@ impl MysqlConnector {
             };
             let flavor = server.flavor;
             let mut reader = Reader::new(flavor, tables, self.config.dates, limits, &position, tracker);
-            if position.start != now {
-                let is_lost = self.check_place(link, server, &mut reader).await?;
+            let is_lost = (position.start != now || self.witness.is_some())
+                && self.check_place(link, server, &mut reader).await?;
+            if is_lost {
+                self.witness = None;
+            }
+            if position.start != now || is_lost {
                 match kept {
                     Some(catalog) if !is_lost => reader.tracker.restore(catalog),
                     _ => self.rebuild_definitions(link, server, &mut reader).await?,
@@ -215,7 +240,9 @@ impl MysqlConnector {
         } else if let Some(mut reader) = self.reader.take() {
             let checked = self.check_place(link, server, &mut reader).await;
             self.reader = Some(reader);
-            let _ = checked?;
+            if checked? {
+                self.witness = None;
+            }
         }
         Ok(())
     }
@@ -223,7 +250,14 @@ impl MysqlConnector {
     /// Where the log no longer holds the reader's place, a gap is reported and reading goes on at the next one. Returns
     /// whether that was so.
     async fn check_place(&self, link: &mut Link, server: &Server, reader: &mut Reader) -> Result<bool> {
-        let Some(lost) = verify_resume(link, server, reader.track.start()).await? else {
+        let identity = self.identity.as_ref().ok_or_else(not_connected)?;
+        let side = Side {
+            config: &self.config,
+            address: self.address,
+            identity,
+        };
+        let witness = self.witness.as_ref();
+        let Some(lost) = verify_resume(link, server, reader.track.start(), witness, side).await? else {
             return Ok(false);
         };
         self.skip_lost(link, server, reader, lost).await?;
@@ -524,6 +558,7 @@ impl Connector for MysqlConnector {
 
     fn resume(&mut self, saved: Saved) -> Result<()> {
         let position = Position::parse(&saved.position)?;
+        self.witness = saved.witness.as_deref().and_then(Witness::parse);
         self.resume = Some((position, saved.definitions));
         Ok(())
     }
@@ -537,6 +572,10 @@ impl Connector for MysqlConnector {
             Item::Gap(gap) => Some(gap.clone()),
             _ => None,
         }
+    }
+
+    fn witness(&self) -> Option<Arc<str>> {
+        self.seen().map(|witness| witness.to_text().into())
     }
 
     fn definitions(&self) -> Option<Arc<dyn Definitions>> {

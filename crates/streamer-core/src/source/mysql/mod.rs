@@ -19,6 +19,7 @@ mod session;
 mod stream;
 mod track;
 mod tracker;
+mod witness;
 mod words;
 
 pub use connector::MysqlConnector;

@@ -175,7 +175,8 @@ impl EventStream {
         };
         let header = Header::read(event)?;
         let checksums = match header.event_type {
-            EventType::FormatDescription => true,
+            // Where the file has no checksums, a server that changes this event for us does not renew the one it has.
+            EventType::FormatDescription => Format::read(event)?.checksums,
             // The rotate event in front of the first format description has a checksum where the session asked for one.
             EventType::Rotate if !self.described => {
                 let end = event.len().saturating_sub(CHECKSUM_BYTES);

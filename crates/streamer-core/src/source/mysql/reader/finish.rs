@@ -105,6 +105,7 @@ impl Reader {
         self.within = None;
         self.held.clear();
         self.track.jump(to);
+        self.watch.clear();
         self.behind.push_back(Item::Gap(Gap {
             from: Some(from),
             to: Some(self.track.text()),
@@ -132,6 +133,7 @@ impl Reader {
             return Ok(());
         }
         self.track.finish(&open.id, &self.place);
+        self.watch.done();
         if open.is_begun {
             let after = self.track.text();
             self.writer.commit(&after);

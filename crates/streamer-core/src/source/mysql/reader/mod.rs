@@ -33,6 +33,7 @@ use super::schema::TableName;
 use super::stream::{Event, EventStream};
 use super::track::{FilePlace, Track, TransactionId};
 use super::tracker::Tracker;
+use super::witness::Watch;
 use crate::config::{Dates, TableFilter};
 use crate::error::Result;
 use crate::event::{BatchWriter, ShapeId};
@@ -105,6 +106,7 @@ pub struct Reader {
     pub(super) track: Track,
     within: Option<Within>,
     place: FilePlace,
+    pub(super) watch: Watch,
     open: Option<Open>,
     job: Option<(RowsJob, JobBytes, Then)>,
     maps: TableMaps,
@@ -144,6 +146,7 @@ impl Reader {
             track: Track::new(position),
             within: position.within.clone(),
             place: FilePlace::default(),
+            watch: Watch::default(),
             open: None,
             job: None,
             maps: TableMaps::default(),
@@ -223,11 +226,17 @@ impl Reader {
             EventType::FormatDescription => {
                 self.drop_unfinished();
                 self.maps.begin_file();
+                self.watch.file(&self.place.file, &event.header);
                 Ok(())
             }
             EventType::Query => self.query(&event, body),
             EventType::QueryCompressed => self.compressed_query(&event, body),
             EventType::Gtid | EventType::AnonymousGtid | EventType::GtidTagged | EventType::MariadbGtid => {
+                if begins_at + u64::from(event.header.event_bytes) == self.place.offset {
+                    self.watch.begin(begins_at, &event.header, body);
+                } else {
+                    self.watch.skip();
+                }
                 self.begin(&event, body, begins_at)
             }
             EventType::Xid => self.commit(),

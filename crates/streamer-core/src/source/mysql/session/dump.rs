@@ -129,6 +129,27 @@ pub async fn begin_dump(
     link.send_command(&command).await
 }
 
+/// Asks for a file of the log from a place on, to its present end, without registering as a replica.
+///
+/// # Errors
+/// Those of a query; what the server says of the place comes with the first packet.
+pub(super) async fn begin_file(
+    link: &mut Link,
+    server: &Server,
+    identity: &DumpIdentity,
+    file: &str,
+    offset: u64,
+) -> Result<()> {
+    let from = Offset::MysqlFile {
+        server: server.identity(),
+        file: file.into(),
+        offset,
+    };
+    prepare_session(link, server, identity, &from, Duration::ZERO).await?;
+    let command = plain_dump(identity, FLAG_NON_BLOCK, file, offset);
+    link.send_command(&command).await
+}
+
 /// The command holds 32 bits of offset: beyond them the file is read from its beginning, and the caller passes over
 /// what lies before its place.
 fn plain_dump(identity: &DumpIdentity, flags: u16, file: &str, offset: u64) -> Vec<u8> {

@@ -9,5 +9,5 @@ mod server;
 pub use dump::{DumpIdentity, begin_dump, is_registered};
 pub use place::{current_offset, earliest_offset, logged_offset};
 pub use preflight::check;
-pub use resume::{Lost, refused_place, verify_resume};
+pub use resume::{Lost, Side, refused_place, verify_resume};
 pub use server::{Server, connect_any};

@@ -27,6 +27,7 @@ const VARIABLES: &[&str] = &[
     "server_id",
     "server_uid",
     "server_uuid",
+    "wsrep_on",
 ];
 
 /// A server as it was found at the beginning of a connection.
