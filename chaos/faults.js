@@ -128,6 +128,17 @@ const FAULTS = [
     },
   },
   {
+    name: 'failing consumer stopped and replaced',
+    disturbs: false,
+    async inject({ mortals, rng }) {
+      for (let turn = 0; turn < 2; turn++) {
+        await sleep(rng.below(500))
+        await Promise.all(mortals.map(mortal => mortal.replace()))
+      }
+      return 2 * mortals.length
+    },
+  },
+  {
     name: 'logs purged behind the readers',
     disturbs: false,
     sides: ['mysql', 'mariadb'],

@@ -35,6 +35,18 @@ class Mortal {
     this.begin()
   }
 
+  /** Its handler fails, its consumer is stopped, and another one takes its place. */
+  async replace() {
+    const child = this.#child
+    if (child === null) return
+    await child.says('ready')
+    child.signal('SIGUSR2')
+    await child.says('replaced')
+    // The next time is told apart from this one.
+    child.lines.length = 0
+    child.lines.push('ready')
+  }
+
   /** Stops it in an orderly way; one that has not come so far as to stop is killed. */
   async end() {
     const child = this.#child

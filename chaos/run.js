@@ -145,6 +145,7 @@ async function tortured({ source, seed, minutes, say = () => {} }, parts) {
     for (const change of mortal.changes()) theirs.take(change, true)
     return theirs
   })
+  const isReset = await resetIsNoticed(source, writer, parts)
   await writer.close()
   const all = [checker, ...again]
   /** @param {(one: Checker) => number} of */
@@ -163,6 +164,7 @@ async function tortured({ source, seed, minutes, say = () => {} }, parts) {
     deaths: mortals.reduce((total, mortal) => total + mortal.deaths, 0),
     wrong: sum(one => one.wrong + one.differences(contents)),
     gaps,
+    resetNoticed: isReset,
     failures,
     longestBlindMs: Math.round(honesty.longestBlindMs),
     blindLimitMs: HEARTBEAT.timeoutMs + HEARTBEAT.intervalMs,
@@ -173,6 +175,14 @@ async function tortured({ source, seed, minutes, say = () => {} }, parts) {
     uptime,
     notes: all.flatMap(one => one.notes),
   }
+}
+
+/** In the end the log is reset and grows again: who goes on at a checkpoint must not take it for the old one. */
+async function resetIsNoticed(source, writer, { side, mortals }) {
+  if (source === 'mongodb') return null
+  await writer.aside(connection => side.reset(connection))
+  for (const mortal of mortals) await mortal.isRefused('ERR_STREAMER_POSITION_LOST')
+  return true
 }
 
 /** Resolves when all readers have seen a transaction. @param {any} world */

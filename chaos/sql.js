@@ -159,6 +159,20 @@ class Sql {
     return eventually(purged, { what: 'a log to be purged' })
   }
 
+  /** Begins the log anew, and lets it grow to where it was. @param {any} connection */
+  async reset(connection) {
+    if (this.kind === 'mysql') {
+      const [[{ executed }]] = await connection.query('SELECT @@global.gtid_executed AS executed')
+      await connection.query('RESET BINARY LOGS AND GTIDS')
+      await connection.query(`SET GLOBAL gtid_purged = '${executed}'`)
+    } else {
+      const [[{ position }]] = await connection.query('SELECT @@global.gtid_binlog_pos AS position')
+      await connection.query('RESET MASTER')
+      await connection.query(`SET SESSION gtid_seq_no = ${position.split('-')[2]}`)
+    }
+    await connection.query('INSERT INTO t0 VALUES (-1, 1, NULL)')
+  }
+
   /** Resolves when the replica has everything; nothing is written meanwhile. @param {any} connection */
   async #replicated(connection) {
     const n = await this.newest(connection)

@@ -50,6 +50,8 @@ async function main() {
     '--test',
     '--test-reporter=spec',
     '--test-concurrency=2',
+    // A test that hangs fails by its name, instead of the whole run by its length.
+    '--test-timeout=600000',
     ...files,
   ])
   const passed = sum(rust.output, /(\d+) passed/g) + sum(js.output, /^. pass (\d+)$/gm)

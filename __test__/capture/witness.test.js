@@ -171,7 +171,7 @@ for (const [name, { kind, args, reset }] of Object.entries(KINDS)) {
     }
     const behind = await collect({ source: t.url, checkpoint })
     const writer = await mysql.createConnection({ uri: t.server.url })
-    await writer.query('INSERT INTO shop.t VALUES (?)', [++id])
+    await writer.query('INSERT INTO shop.t VALUES (?)', [id + 1])
     await behind.until(() => behind.changes.length === 1, 'a row behind a crash')
     assert.deepEqual(behind.gaps, [])
     await behind.stop()

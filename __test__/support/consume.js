@@ -2,6 +2,7 @@
 
 // A process that consumes, to be killed: `node consume.js <json>`, where the text is `{ config, options, file }`. Every change that its
 // handler was given is a line of the file before the handler's promise resolves. Says `ready` when it streams, and names what ends it.
+// At SIGUSR2 its handler fails from then on; the consumer is stopped, and another one takes its place.
 
 const fs = require('node:fs')
 const { Streamer } = require('../..')
@@ -15,7 +16,9 @@ streamer.on('error', error => {
   console.log(`error ${error.code} ${error.message}`)
   process.exitCode = 1
 })
-streamer.consume(batch => {
+let isBroken = false
+const handle = batch => {
+  if (isBroken) throw new Error('broken')
   fs.writeSync(
     log,
     batch
@@ -25,11 +28,20 @@ streamer.consume(batch => {
       )
       .join('')
   )
-}, options)
+}
+const consume = () => streamer.consume(handle, { ...options, retries: Infinity })
+let consumer = consume()
 streamer.start().then(
   () => console.log('ready'),
   () => {}
 )
+process.on('SIGUSR2', async () => {
+  isBroken = true
+  await consumer.stop()
+  isBroken = false
+  consumer = consume()
+  console.log('replaced')
+})
 process.on('SIGTERM', () => {
   streamer.stop().then(
     () => console.log('stopped'),

@@ -67,9 +67,11 @@ fn without_a_fault_bytes_pass_and_are_counted() {
     let mut socket = connect(&proxy);
     let bytes = pattern(10_000);
     assert_eq!(trip(&mut socket, &bytes), bytes);
-    let counters = proxy.counters();
+    // Bytes are counted behind their delivery.
+    let counters = until(&proxy, "all bytes to be counted", |counters| {
+        (counters.to_server, counters.to_client) == (10_000, 10_000)
+    });
     assert_eq!((counters.connections, counters.open), (1, 1));
-    assert_eq!((counters.to_server, counters.to_client), (10_000, 10_000));
     drop(socket);
     let counters = until(&proxy, "the connection's end", |counters| counters.open == 0);
     assert_eq!(
