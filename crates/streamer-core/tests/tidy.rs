@@ -29,6 +29,8 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("error", &["code"]),
     ("event", &[]),
     ("offset", &["error", "code"]),
+    ("cache", &["error", "code", "event", "offset"]),
+    ("query", &["error", "code", "event", "offset", "config", "cache", "source", "pipeline"]),
     ("config", &["error", "code", "offset"]),
     ("checkpoint", &["error", "code", "config"]),
     (
