@@ -16,4 +16,5 @@ mod delivery;
 mod engine;
 mod environment;
 mod failure;
+mod queries;
 mod runtime;

@@ -176,6 +176,18 @@ impl Ledger {
         }
     }
 
+    /// What depends on these rows is to be asked for again.
+    pub fn touch_dependency(&mut self, dependency: &Dependency) {
+        if dependency.equalities.is_empty() {
+            return self.whole_table(&dependency.table);
+        }
+        for equality in &dependency.equalities {
+            for value in &equality.values {
+                self.row(&dependency.table, &[(Arc::clone(&equality.column), Some(*value))]);
+            }
+        }
+    }
+
     /// Anything may have changed, unseen.
     pub fn everything(&mut self) {
         self.all = self.touch();
@@ -248,6 +260,11 @@ impl Ledger {
             self.visible = self.visible.max(*sequence);
             self.pending.pop_front();
         }
+    }
+
+    /// Whether the places of transactions can prove what was recorded: not while an anchor is missing.
+    pub fn is_provable(&self) -> bool {
+        !self.needs_anchor
     }
 
     /// What has to be proved before `sequence` counts as visible: places that wait, up to it.

@@ -13,7 +13,7 @@ use quick_cache::sync::Cache;
 use super::dependency::Dependency;
 use super::key::Key;
 use super::ledger::Sequence;
-use crate::event::{Batch, Shape};
+use crate::event::Batch;
 
 /// Bytes that an entry costs beside its value: the key, two pointers, the map's slot.
 const OVERHEAD: usize = 128;
@@ -28,8 +28,8 @@ pub enum Value {
     Rows {
         /// Cells; see [`event`](crate::event).
         cells: Batch,
-        /// Their columns.
-        shape: Arc<Shape>,
+        /// Their columns: a [`Shape`](crate::event::Shape) as JSON.
+        shape: Arc<str>,
         /// Rows.
         count: u32,
     },
@@ -41,7 +41,7 @@ impl Value {
     /// Bytes in memory.
     pub fn weight(&self) -> usize {
         match self {
-            Self::Rows { cells, .. } => cells.weight(),
+            Self::Rows { cells, shape, .. } => cells.weight() + shape.len(),
             Self::Bytes(bytes) => bytes.len(),
         }
     }

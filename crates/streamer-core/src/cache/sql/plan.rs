@@ -84,6 +84,16 @@ impl Plan {
         })
     }
 
+    /// Columns by whose values changes are told apart, as `database.table.column`.
+    pub fn columns(&self) -> Vec<String> {
+        let of = |open: &Open| {
+            let table = open.table.clone();
+            let named = open.equalities.iter().map(move |(column, _)| format!("{table}.{column}"));
+            named.collect::<Vec<_>>()
+        };
+        self.open.iter().flat_map(of).collect()
+    }
+
     /// The dependencies of one call. `integers` are its parameters, those that are no integers as `None`.
     pub fn bind(&self, integers: &[Option<i128>]) -> Arc<[Dependency]> {
         let value = |operand: &Operand| match operand {
