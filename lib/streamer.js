@@ -10,6 +10,7 @@ const { Changes } = require('./changes')
 const { nameMissingMethods, readConfig } = require('./config')
 const { Delivery } = require('./delivery')
 const { SteadyEmitter, dispatch, rejection, surface } = require('./dispatch')
+const { Queries } = require('./queries')
 const { StreamerError, argumentInvalid, errorFrom, errorFromNative, stopped } = require('./errors')
 
 /** @typedef {import('./addon').Engine} Engine */
@@ -47,6 +48,8 @@ class Streamer extends SteadyEmitter {
   /** @type {Engine} */
   #engine
   #delivery
+  /** @type {Queries} */
+  #queries
   /** @type {Logger | null} */
   #logger
   /** @type {Promise<this> | null} */
@@ -76,6 +79,7 @@ class Streamer extends SteadyEmitter {
     } catch (error) {
       throw nameMissingMethods(errorFromNative(error), missing)
     }
+    this.#queries = new Queries(this.#engine, integers)
     this.#logger = logger
     this.#drained = new Promise(resolve => {
       this.#setDrained = () => resolve(undefined)
@@ -251,6 +255,20 @@ class Streamer extends SteadyEmitter {
       this.#isReported = true
     })
     return { stop: () => this.#delivery.closeConsumer(consumer) }
+  }
+
+  get cache() {
+    return this.#queries.cache
+  }
+
+  /** @param {string} sql @param {unknown[]} [params] @param {object} [options] */
+  query(sql, params, options) {
+    return this.#queries.query(sql, params, options)
+  }
+
+  /** @param {string} sql @param {unknown[]} [params] @param {object} [options] */
+  execute(sql, params, options) {
+    return this.#queries.execute(sql, params, options)
   }
 
   health() {

@@ -45,7 +45,7 @@ async function main() {
   run('git', ['diff', '--exit-code', '--', 'native.js', 'native.d.ts'])
   run('npm', ['run', '--silent', 'lint:package'])
   const rust = await shown('cargo', ['test', '--locked', '--workspace', '--quiet'])
-  const files = [...testFiles('__test__'), ...testFiles('__test__/capture')]
+  const files = [...testFiles('__test__'), ...testFiles('__test__/capture'), ...testFiles('__test__/cache')]
   const js = await shown(process.execPath, [
     '--test',
     '--test-reporter=spec',
