@@ -48,7 +48,8 @@ function readStatement(sql, params) {
 /** @param {unknown} ttlMs */
 function readTtl(ttlMs) {
   if (ttlMs === undefined) return undefined
-  if (typeof ttlMs !== 'number' || !(ttlMs >= 1)) throw argumentInvalid('ttlMs: expected milliseconds, at least 1.')
+  if (typeof ttlMs !== 'number' || !(ttlMs >= 1))
+    throw argumentInvalid('ttlMs: expected milliseconds, at least 1.')
   return ttlMs
 }
 

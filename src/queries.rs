@@ -112,7 +112,12 @@ fn ttl(ttl_ms: Option<f64>) -> Option<Duration> {
 
 /// `[{ table, column?, value? }]` as JSON; the value is an integer in decimal text.
 fn read_dependencies(json: &str) -> Result<Vec<(String, Vec<(String, i128)>)>> {
-    let invalid = || thrown(&Error::new(Code::ArgumentInvalid, "dependsOn: expected tables with integer keys."));
+    let invalid = || {
+        thrown(&Error::new(
+            Code::ArgumentInvalid,
+            "dependsOn: expected tables with integer keys.",
+        ))
+    };
     let list: Vec<(String, Vec<(String, String)>)> = serde_json::from_str(json).map_err(|_| invalid())?;
     list.into_iter()
         .map(|(table, equalities)| {

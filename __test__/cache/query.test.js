@@ -25,7 +25,11 @@ async function cached(kind, statements) {
   const database = await freshDatabase(servers[kind])
   const connection = await database.connect({ multipleStatements: true })
   for (const statement of statements) await connection.query(statement)
-  const streamer = new Streamer({ source: { url: database.url }, cache: {}, heartbeat: { intervalMs: 100, timeoutMs: 2000 } })
+  const streamer = new Streamer({
+    source: { url: database.url },
+    cache: {},
+    heartbeat: { intervalMs: 100, timeoutMs: 2000 },
+  })
   await streamer.start()
   const end = async () => {
     await streamer.stop()
@@ -111,13 +115,19 @@ for (const kind of KINDS) {
     await connection.query('INSERT INTO t (id) VALUES (2)')
     await eventually(() => changes.length === 2, { what: 'both events' })
     const rows = await streamer.query('SELECT * FROM t ORDER BY id')
-    assert.deepEqual(rows, changes.map(change => change.after))
+    assert.deepEqual(
+      rows,
+      changes.map(change => change.after)
+    )
     assert.deepEqual(await streamer.query('SELECT * FROM t ORDER BY id'), rows)
     await end()
   })
 
   test(`what may change unseen is never kept, and explain says why (${kind})`, async () => {
-    const { streamer, end } = await cached(kind, ['CREATE TABLE t (id INT PRIMARY KEY, v INT)', 'INSERT INTO t VALUES (1, 1)'])
+    const { streamer, end } = await cached(kind, [
+      'CREATE TABLE t (id INT PRIMARY KEY, v INT)',
+      'INSERT INTO t VALUES (1, 1)',
+    ])
     for (const sql of ['SELECT NOW(6) AS n FROM t', 'SELECT v FROM t FOR UPDATE', 'SELECT @x AS x FROM t']) {
       await streamer.query(sql)
       assert.equal(await isHit(streamer, () => streamer.query(sql)), false, sql)
@@ -125,12 +135,16 @@ for (const kind of KINDS) {
       assert.equal(why.cached, false)
       assert.ok(why.reason.length > 0)
     }
-    await eventually(async () => (await streamer.cache.explain('SELECT v FROM t WHERE id = 1')).cached, { what: 'a plan' })
+    await eventually(async () => (await streamer.cache.explain('SELECT v FROM t WHERE id = 1')).cached, {
+      what: 'a plan',
+    })
     await end()
   })
 
   test(`execute() gives a position that query({ after }) waits for (${kind})`, async () => {
-    const { streamer, end } = await cached(kind, ['CREATE TABLE t (id INT PRIMARY KEY AUTO_INCREMENT, v INT)'])
+    const { streamer, end } = await cached(kind, [
+      'CREATE TABLE t (id INT PRIMARY KEY AUTO_INCREMENT, v INT)',
+    ])
     for (let v = 1; v <= 20; v++) {
       const done = await streamer.execute('INSERT INTO t (v) VALUES (?)', [v])
       assert.equal(done.affectedRows, 1)

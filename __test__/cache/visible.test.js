@@ -27,10 +27,15 @@ async function versions(kind, cache = {}, rows = 3) {
   await connection.query('CREATE TABLE t (id INT PRIMARY KEY, v INT NOT NULL)')
   const values = Array.from({ length: rows }, (_, id) => [id, 0])
   await connection.query('INSERT INTO t VALUES ?', [values])
-  const streamer = new Streamer({ source: { url: database.url }, cache, heartbeat: { intervalMs: 100, timeoutMs: 2000 } })
+  const streamer = new Streamer({
+    source: { url: database.url },
+    cache,
+    heartbeat: { intervalMs: 100, timeoutMs: 2000 },
+  })
   const told = new Map()
   streamer.on('batch', batch => {
-    for (const { after } of batch) if (after !== null) told.set(after.id, Math.max(told.get(after.id) ?? 0, after.v))
+    for (const { after } of batch)
+      if (after !== null) told.set(after.id, Math.max(told.get(after.id) ?? 0, after.v))
   })
   await streamer.start()
   return { database, connection, streamer, told }
@@ -97,7 +102,8 @@ for (const kind of ['mysql', 'mariadb']) {
     }
     // The worst case: whoever hears of a change asks at once.
     streamer.on('batch', batch => {
-      for (const change of batch) if (change.after !== null) ask(change.after.id).catch(error => failures.push(String(error)))
+      for (const change of batch)
+        if (change.after !== null) ask(change.after.id).catch(error => failures.push(String(error)))
     })
     const writer = async () => {
       const own = await database.connect()

@@ -8,8 +8,8 @@
 //! another.
 #![forbid(unsafe_code)]
 
-pub mod checkpoint;
 pub mod cache;
+pub mod checkpoint;
 pub mod code;
 pub mod config;
 pub mod error;

@@ -30,7 +30,12 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("event", &[]),
     ("offset", &["error", "code"]),
     ("cache", &["error", "code", "event", "offset"]),
-    ("query", &["error", "code", "event", "offset", "config", "cache", "source", "pipeline"]),
+    (
+        "query",
+        &[
+            "error", "code", "event", "offset", "config", "cache", "source", "pipeline",
+        ],
+    ),
     ("config", &["error", "code", "offset"]),
     ("checkpoint", &["error", "code", "config"]),
     (

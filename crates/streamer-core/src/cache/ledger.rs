@@ -120,7 +120,11 @@ impl Ledger {
 
     /// The sequence of the newest change.
     pub fn newest(&self) -> Sequence {
-        if self.is_dirty { self.current } else { self.current - 1 }
+        if self.is_dirty {
+            self.current
+        } else {
+            self.current - 1
+        }
     }
 
     /// Up to which sequence everything is proved to be visible.
@@ -292,7 +296,10 @@ impl Ledger {
             let Some(column) = table.columns.get(&equality.column) else {
                 return table.any;
             };
-            let values = equality.values.iter().filter_map(|value| column.values.get(value));
+            let values = equality
+                .values
+                .iter()
+                .filter_map(|value| column.values.get(value));
             values.copied().fold(column.floor, Sequence::max)
         });
         rows.min().unwrap_or(table.any).max(table.whole)

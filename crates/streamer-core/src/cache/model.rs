@@ -34,13 +34,39 @@ const READS: u8 = 2;
 /// Where a reader stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 enum Step {
-    Idle { left: u8 },
-    Looking { left: u8, seen: u8 },
-    Asking { left: u8, seen: u8, need: Sequence },
+    Idle {
+        left: u8,
+    },
+    Looking {
+        left: u8,
+        seen: u8,
+    },
+    Asking {
+        left: u8,
+        seen: u8,
+        need: Sequence,
+    },
     /// The executed set was read, and not yet noted.
-    Proving { left: u8, seen: u8, need: Sequence, executed: u8, mark: Sequence },
-    Querying { left: u8, seen: u8, as_of: Sequence, need: Sequence },
-    Filling { left: u8, seen: u8, as_of: Sequence, need: Sequence, value: u8 },
+    Proving {
+        left: u8,
+        seen: u8,
+        need: Sequence,
+        executed: u8,
+        mark: Sequence,
+    },
+    Querying {
+        left: u8,
+        seen: u8,
+        as_of: Sequence,
+        need: Sequence,
+    },
+    Filling {
+        left: u8,
+        seen: u8,
+        as_of: Sequence,
+        need: Sequence,
+        value: u8,
+    },
 }
 
 #[derive(Debug, Clone)]
@@ -186,31 +212,61 @@ impl World {
                     Flaw::NoProof | Flaw::Lease => self.ledger.newest(),
                     _ => self.ledger.visible(),
                 };
-                Step::Querying { left, seen, as_of, need }
+                Step::Querying {
+                    left,
+                    seen,
+                    as_of,
+                    need,
+                }
             }
             Step::Asking { left, seen, need } => Step::Proving {
                 left,
                 seen,
                 need,
                 mark: self.ledger.newest(),
-                executed: if flaw == Flaw::EndOfLog { self.logged } else { self.executed },
+                executed: if flaw == Flaw::EndOfLog {
+                    self.logged
+                } else {
+                    self.executed
+                },
             },
-            Step::Proving { left, seen, need, executed, mark } => {
+            Step::Proving {
+                left,
+                seen,
+                need,
+                executed,
+                mark,
+            } => {
                 // What was delivered before the mark was in the log then: `mark` counts deliveries, from the first.
                 if u64::from(executed) + 1 >= mark {
                     world.ledger.prove(mark);
                 }
                 Step::Asking { left, seen, need }
             }
-            Step::Querying { left, seen, as_of, need } => Step::Filling {
+            Step::Querying {
+                left,
+                seen,
+                as_of,
+                need,
+            } => Step::Filling {
                 left,
                 seen,
                 as_of,
                 need,
                 value: self.visible,
             },
-            Step::Filling { left, seen, as_of, need, value } => {
-                let as_of = if flaw == Flaw::AsOfAfter { self.ledger.visible() } else { as_of };
+            Step::Filling {
+                left,
+                seen,
+                as_of,
+                need,
+                value,
+            } => {
+                let as_of = if flaw == Flaw::AsOfAfter {
+                    self.ledger.visible()
+                } else {
+                    as_of
+                };
                 if flaw == Flaw::NotComparedAtFill || self.ledger.last_change(&on_row()) <= as_of {
                     world.entry = Some((value, as_of));
                 }
@@ -253,7 +309,14 @@ fn explore(flaw: Flaw) -> Result<usize, String> {
         }
     }
     // A model whose readers never get as far as filling proves nothing.
-    assert!(kinds.iter().any(|step| matches!(step, Step::Filling { left: 0, value: WRITES, .. })));
+    assert!(kinds.iter().any(|step| matches!(
+        step,
+        Step::Filling {
+            left: 0,
+            value: WRITES,
+            ..
+        }
+    )));
     Ok(seen.len())
 }
 

@@ -26,7 +26,11 @@ pub(super) struct Described {
 }
 
 /// Reads one table.
-pub(super) async fn describe(connection: &mut Conn, name: &TableName, filter: &TableFilter) -> Result<Described> {
+pub(super) async fn describe(
+    connection: &mut Conn,
+    name: &TableName,
+    filter: &TableFilter,
+) -> Result<Described> {
     let rows = texts(
         connection,
         "SELECT TABLE_SCHEMA, TABLE_NAME, TABLE_TYPE, ENGINE FROM information_schema.TABLES \
@@ -39,7 +43,10 @@ pub(super) async fn describe(connection: &mut Conn, name: &TableName, filter: &T
             true => TableFacts::Missing,
             false => obstructed("shares its name with another that differs by case only"),
         };
-        return Ok(Described { facts, key: Vec::new() });
+        return Ok(Described {
+            facts,
+            key: Vec::new(),
+        });
     };
     let cell = |at: usize| row.get(at).and_then(Option::as_deref).unwrap_or_default();
     let (database, table) = (cell(0), cell(1));
@@ -62,7 +69,8 @@ pub(super) async fn describe(connection: &mut Conn, name: &TableName, filter: &T
     let facts = TableFacts::Base {
         integers,
         parents,
-        obstacle: unfollowed.map(|parent| format!("is changed by a foreign key of {parent}, which is not followed")),
+        obstacle: unfollowed
+            .map(|parent| format!("is changed by a foreign key of {parent}, which is not followed")),
     };
     Ok(Described { facts, key })
 }
@@ -98,7 +106,10 @@ async fn columns(connection: &mut Conn, name: &TableName) -> Result<(BTreeSet<St
         if role.as_deref() == Some("PRI") {
             key.push(column.clone());
         }
-        if matches!(kind.as_str(), "tinyint" | "smallint" | "mediumint" | "int" | "bigint") {
+        if matches!(
+            kind.as_str(),
+            "tinyint" | "smallint" | "mediumint" | "int" | "bigint"
+        ) {
             integers.insert(column);
         }
     }

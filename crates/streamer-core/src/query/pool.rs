@@ -3,9 +3,7 @@
 use std::time::Duration;
 
 use mysql_async::prelude::Queryable;
-use mysql_async::{
-    ClientIdentity, Conn, OptsBuilder, Pool, PoolConstraints, PoolOpts, SslOpts, Value,
-};
+use mysql_async::{ClientIdentity, Conn, OptsBuilder, Pool, PoolConstraints, PoolOpts, SslOpts, Value};
 use tokio::time::timeout;
 
 use crate::code::Code;
@@ -120,10 +118,8 @@ fn tls(config: &MysqlConfig) -> Option<SslOpts> {
                     .with_disable_built_in_roots(true);
             }
             if let Some((chain, key)) = identity {
-                let identity = ClientIdentity::new(
-                    chain.clone().into(),
-                    key.reveal().as_bytes().to_vec().into(),
-                );
+                let identity =
+                    ClientIdentity::new(chain.clone().into(), key.reveal().as_bytes().to_vec().into());
                 options = options.with_client_identity(Some(identity));
             }
             Some(options)
@@ -144,7 +140,11 @@ pub(super) async fn within<T>(statement: impl Future<Output = mysql_async::Resul
 }
 
 /// Rows of a statement of ours, as text.
-pub(super) async fn texts(connection: &mut Conn, sql: &str, params: Vec<Value>) -> Result<Vec<Vec<Option<String>>>> {
+pub(super) async fn texts(
+    connection: &mut Conn,
+    sql: &str,
+    params: Vec<Value>,
+) -> Result<Vec<Vec<Option<String>>>> {
     let rows: Vec<mysql_async::Row> = if params.is_empty() {
         within(connection.query(sql)).await?
     } else {
@@ -174,6 +174,9 @@ pub(super) fn failed(error: &mysql_async::Error) -> Error {
         }
         mysql_async::Error::Io(_) => Error::new(Code::ConnectionLost, "The connection for queries broke.")
             .with_advice("Ask again; another connection is made."),
-        other => Error::new(Code::ProtocolUnexpected, format!("The driver could not go on: {other}.")),
+        other => Error::new(
+            Code::ProtocolUnexpected,
+            format!("The driver could not go on: {other}."),
+        ),
     }
 }

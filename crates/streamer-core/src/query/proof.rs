@@ -124,12 +124,19 @@ async fn snapshot(
             (mark, place)
         }
     };
-    texts(connection, "START TRANSACTION WITH CONSISTENT SNAPSHOT", Vec::new()).await?;
+    texts(
+        connection,
+        "START TRANSACTION WITH CONSISTENT SNAPSHOT",
+        Vec::new(),
+    )
+    .await?;
     let rows = texts(connection, "SHOW STATUS LIKE 'binlog_snapshot_%'", Vec::new()).await?;
     texts(connection, "COMMIT", Vec::new()).await?;
     let value = |name: &str| {
         let of = |row: &&Vec<Option<String>>| {
-            row.first().and_then(Option::as_deref).is_some_and(|found| found.eq_ignore_ascii_case(name))
+            row.first()
+                .and_then(Option::as_deref)
+                .is_some_and(|found| found.eq_ignore_ascii_case(name))
         };
         rows.iter().find(of).and_then(|row| row.get(1).cloned().flatten())
     };

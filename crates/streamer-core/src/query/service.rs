@@ -287,17 +287,26 @@ impl Queries {
             match joined {
                 Ok(mut outcome) => {
                     Counters::add(&self.cache.counters.coalesced);
-                    let landed = outcome.wait_for(Option::is_some).await.ok().and_then(|found| found.clone());
+                    let landed = outcome
+                        .wait_for(Option::is_some)
+                        .await
+                        .ok()
+                        .and_then(|found| found.clone());
                     if let Some(outcome) = landed {
                         return outcome;
                     }
                     // Whoever flew was cancelled.
-                    self.flights.lock().retain(|_, (_, flight)| flight.has_changed().is_ok());
+                    self.flights
+                        .lock()
+                        .retain(|_, (_, flight)| flight.has_changed().is_ok());
                 }
                 Err((sender, receiver)) => {
                     let outcome = self.fill(key, sql, params, need, &dependencies, ttl).await;
                     let mut flights = self.flights.lock();
-                    if flights.get(&key).is_some_and(|(_, flight)| flight.same_channel(&receiver)) {
+                    if flights
+                        .get(&key)
+                        .is_some_and(|(_, flight)| flight.same_channel(&receiver))
+                    {
                         flights.remove(&key);
                     }
                     sender.send_replace(Some(outcome.clone()));
@@ -317,7 +326,9 @@ impl Queries {
         dependencies: &Arc<[Dependency]>,
         ttl: Option<Duration>,
     ) -> Outcome {
-        let ttl = ttl.or(self.settings.map(|settings| settings.ttl)).unwrap_or_default();
+        let ttl = ttl
+            .or(self.settings.map(|settings| settings.ttl))
+            .unwrap_or_default();
         let mut need = first_need;
         let mut last = None;
         for _ in 0..TRIES {
@@ -327,7 +338,10 @@ impl Queries {
             if !is_proved || !self.is_live() {
                 return Ok(value);
             }
-            if self.cache.fill(key, Arc::clone(&value), Arc::clone(dependencies), as_of, ttl) {
+            if self
+                .cache
+                .fill(key, Arc::clone(&value), Arc::clone(dependencies), as_of, ttl)
+            {
                 return Ok(value);
             }
             let now = self.cache.need(dependencies);
@@ -363,10 +377,7 @@ impl Queries {
         }
         Counters::add(&self.cache.counters.proofs);
         let mut connection = self.connections().await.reader().await?;
-        let means = *self
-            .means
-            .get_or_try_init(|| Means::of(&mut connection))
-            .await?;
+        let means = *self.means.get_or_try_init(|| Means::of(&mut connection)).await?;
         let deadline = tokio::time::Instant::now() + PROOF;
         prove(&mut connection, means, self.cache.ledger(), need, deadline).await
     }
@@ -411,10 +422,13 @@ impl Queries {
             .zip(json)
             .map(|(column, is_json)| AnswerColumn::new(column, self.config.dates, *is_json))
             .collect();
-        let named = columns.iter().zip(&plans).map(|(column, plan)| crate::event::Column {
-            name: column.name_str().into_owned(),
-            encoding: plan.encoding(),
-        });
+        let named = columns
+            .iter()
+            .zip(&plans)
+            .map(|(column, plan)| crate::event::Column {
+                name: column.name_str().into_owned(),
+                encoding: plan.encoding(),
+            });
         let layout = TableLayout {
             database: String::new(),
             table: String::new(),
@@ -517,15 +531,14 @@ impl Queries {
                 if answer.as_deref() != Some("0") {
                     return Err(Error::new(
                         Code::Timeout,
-                        format!("The position in `after` was expected to be reached within {PROOF:?}, it was not."),
+                        format!(
+                            "The position in `after` was expected to be reached within {PROOF:?}, it was not."
+                        ),
                     ));
                 }
             }
             None => {
-                let means = *self
-                    .means
-                    .get_or_try_init(|| Means::of(&mut connection))
-                    .await?;
+                let means = *self.means.get_or_try_init(|| Means::of(&mut connection)).await?;
                 let deadline = tokio::time::Instant::now() + PROOF;
                 // Even where the mark was proved before: the position may be newer than what was delivered.
                 let ledger = parking_lot::RwLock::new(crate::cache::Ledger::new());
@@ -535,7 +548,9 @@ impl Queries {
                 {
                     return Err(Error::new(
                         Code::Timeout,
-                        format!("The position in `after` was expected to be visible within {PROOF:?}, it was not."),
+                        format!(
+                            "The position in `after` was expected to be visible within {PROOF:?}, it was not."
+                        ),
                     ));
                 }
             }
@@ -550,10 +565,7 @@ impl Queries {
     /// As [`query`](Self::query).
     pub async fn execute(&self, sql: &str, params: &[Param]) -> Result<Executed> {
         let mut connection = self.connections().await.writer().await?;
-        let means = *self
-            .means
-            .get_or_try_init(|| Means::of(&mut connection))
-            .await?;
+        let means = *self.means.get_or_try_init(|| Means::of(&mut connection)).await?;
         within(connection.exec_drop(sql, params.to_vec())).await?;
         let (affected, last_insert_id) = (connection.affected_rows(), connection.last_insert_id());
         // MariaDB names this session's transaction; MySQL's set holds it, and whatever else was committed until now.
@@ -565,7 +577,10 @@ impl Queries {
         let mut position = None;
         if let Some(question) = question {
             let rows = texts(&mut connection, question, Vec::new()).await?;
-            let text = rows.into_iter().next().and_then(|row| row.into_iter().next().flatten());
+            let text = rows
+                .into_iter()
+                .next()
+                .and_then(|row| row.into_iter().next().flatten());
             position = text.and_then(|text| position_of(means, &text));
         }
         Ok(Executed {
@@ -581,11 +596,17 @@ impl Queries {
     /// As [`query`](Self::query).
     pub async fn explain(&self, sql: &str) -> Result<serde_json::Value> {
         if self.settings.is_none() {
-            return Ok(serde_json::json!({ "cached": false, "reason": "no cache is configured for this source" }));
+            return Ok(
+                serde_json::json!({ "cached": false, "reason": "no cache is configured for this source" }),
+            );
         }
         Ok(match self.plan(sql).await? {
             Ok(plan) => {
-                let depends = plan.bind(&[]).iter().map(|dependency| dependency.table.to_string()).collect::<Vec<_>>();
+                let depends = plan
+                    .bind(&[])
+                    .iter()
+                    .map(|dependency| dependency.table.to_string())
+                    .collect::<Vec<_>>();
                 serde_json::json!({ "cached": true, "dependsOn": depends, "columns": plan.columns() })
             }
             Err(why) => serde_json::json!({ "cached": false, "reason": &*why }),
@@ -644,7 +665,11 @@ impl Queries {
                 _ => None,
             });
             let equalities = equalities.iter().filter_map(|(column, value)| {
-                let column = if column.is_empty() { key.clone()? } else { column.to_lowercase() };
+                let column = if column.is_empty() {
+                    key.clone()?
+                } else {
+                    column.to_lowercase()
+                };
                 integers.contains(&column).then(|| Equality {
                     column: column.into(),
                     values: vec![*value],
@@ -679,9 +704,25 @@ impl Queries {
     }
 
     /// Keeps a loaded value.
-    pub fn end(&self, key: &str, bytes: Vec<u8>, dependencies: Arc<[Dependency]>, as_of: Sequence, ttl: Option<Duration>) -> bool {
-        let ttl = ttl.or(self.settings.map(|settings| settings.ttl)).unwrap_or_default();
-        self.is_live() && self.cache.fill(Self::own_key(key), Arc::new(Value::Bytes(bytes)), dependencies, as_of, ttl)
+    pub fn end(
+        &self,
+        key: &str,
+        bytes: Vec<u8>,
+        dependencies: Arc<[Dependency]>,
+        as_of: Sequence,
+        ttl: Option<Duration>,
+    ) -> bool {
+        let ttl = ttl
+            .or(self.settings.map(|settings| settings.ttl))
+            .unwrap_or_default();
+        self.is_live()
+            && self.cache.fill(
+                Self::own_key(key),
+                Arc::new(Value::Bytes(bytes)),
+                dependencies,
+                as_of,
+                ttl,
+            )
     }
 
     /// Drops a value of the application.

@@ -88,7 +88,10 @@ impl Plan {
     pub fn columns(&self) -> Vec<String> {
         let of = |open: &Open| {
             let table = open.table.clone();
-            let named = open.equalities.iter().map(move |(column, _)| format!("{table}.{column}"));
+            let named = open
+                .equalities
+                .iter()
+                .map(move |(column, _)| format!("{table}.{column}"));
             named.collect::<Vec<_>>()
         };
         self.open.iter().flat_map(of).collect()
@@ -151,7 +154,9 @@ impl Making<'_> {
                 // A table of that name, too, is depended on: which of the two is meant where is the server's to know.
                 Some(TableFacts::Missing) if is_expression => {}
                 Some(TableFacts::Missing) => {
-                    return Err(Uncacheable::because(format!("{name} is not known, or not shown to this user")));
+                    return Err(Uncacheable::because(format!(
+                        "{name} is not known, or not shown to this user"
+                    )));
                 }
                 Some(TableFacts::View(definition)) => {
                     let view = Template::parse(definition)
@@ -173,7 +178,13 @@ impl Making<'_> {
         Ok(())
     }
 
-    fn base(&mut self, table: TableName, place: &TableUse, integers: &BTreeSet<String>, parents: &[TableName]) {
+    fn base(
+        &mut self,
+        table: TableName,
+        place: &TableUse,
+        integers: &BTreeSet<String>,
+        parents: &[TableName],
+    ) {
         let mut equalities: Vec<(Arc<str>, Vec<Operand>)> = Vec::new();
         for (column, operands) in &place.equalities {
             if integers.contains(column) {

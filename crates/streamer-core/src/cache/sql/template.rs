@@ -3,8 +3,9 @@
 use std::ops::ControlFlow;
 
 use sqlparser::ast::{
-    BinaryOperator, Expr, Function, Ident, JoinConstraint, JoinOperator, ObjectName, Query, Select, SelectFlavor,
-    SetExpr, Statement, TableFactor, TableWithJoins, UnaryOperator, Value, ValueWithSpan, Visit, Visitor,
+    BinaryOperator, Expr, Function, Ident, JoinConstraint, JoinOperator, ObjectName, Query, Select,
+    SelectFlavor, SetExpr, Statement, TableFactor, TableWithJoins, UnaryOperator, Value, ValueWithSpan,
+    Visit, Visitor,
 };
 use sqlparser::dialect::MySqlDialect;
 use sqlparser::parser::Parser;
@@ -82,18 +83,27 @@ fn check_text(text: &str) -> Result<(), Uncacheable> {
     if text.len() > MAX_BYTES {
         return Err(Uncacheable::because("the statement is longer than 256 KiB"));
     }
-    if ["/*!", "/*M!", "/*m!", "/*+"].iter().any(|hint| text.contains(hint)) {
-        return Err(Uncacheable::because("it holds a comment that the server executes"));
+    if ["/*!", "/*M!", "/*m!", "/*+"]
+        .iter()
+        .any(|hint| text.contains(hint))
+    {
+        return Err(Uncacheable::because(
+            "it holds a comment that the server executes",
+        ));
     }
     // Also inside of text, where they would be harmless: rare, and not worth a lexer.
     if ["||", "&&"].iter().any(|operator| text.contains(operator)) {
-        return Err(Uncacheable::because("it holds || or &&, which servers read differently by their settings"));
+        return Err(Uncacheable::because(
+            "it holds || or &&, which servers read differently by their settings",
+        ));
     }
     let is_double_minus = text
         .match_indices("--")
         .any(|(at, _)| !text[at + 2..].starts_with([' ', '\n', '\t', '\r']));
     if is_double_minus {
-        return Err(Uncacheable::because("it holds -- without a space, which is no comment"));
+        return Err(Uncacheable::because(
+            "it holds -- without a space, which is no comment",
+        ));
     }
     Ok(())
 }
@@ -166,7 +176,9 @@ impl Visitor for Reading {
             && select.value_table_mode.is_none()
             && select.flavor == SelectFlavor::Standard;
         if calculates || !is_plain {
-            return refuse("it has a clause that is not known here, or leaves something behind (SQL_CALC_FOUND_ROWS)");
+            return refuse(
+                "it has a clause that is not known here, or leaves something behind (SQL_CALC_FOUND_ROWS)",
+            );
         }
         self.scope(select);
         ControlFlow::Continue(())
@@ -205,9 +217,10 @@ impl Visitor for Reading {
             Expr::Function(function) => check_function(function),
             Expr::BinaryOp { op, .. } => check_operator(op),
             Expr::UnaryOp { op, .. } => match op {
-                UnaryOperator::Plus | UnaryOperator::Minus | UnaryOperator::Not | UnaryOperator::BitwiseNot => {
-                    ControlFlow::Continue(())
-                }
+                UnaryOperator::Plus
+                | UnaryOperator::Minus
+                | UnaryOperator::Not
+                | UnaryOperator::BitwiseNot => ControlFlow::Continue(()),
                 _ => refuse(format!("the operator {op} is not known here")),
             },
             expression if is_known(expression) => ControlFlow::Continue(()),
@@ -257,7 +270,9 @@ fn check_function(function: &Function) -> Step {
     if is_deterministic(&name) {
         ControlFlow::Continue(())
     } else {
-        refuse(format!("{name}() is not known to give the same result every time"))
+        refuse(format!(
+            "{name}() is not known to give the same result every time"
+        ))
     }
 }
 
@@ -320,7 +335,10 @@ fn is_known(expression: &Expr) -> bool {
 
 /// Database and table.
 fn name_of(name: &ObjectName) -> Option<(Option<String>, String)> {
-    let mut parts = name.0.iter().map(|part| part.as_ident().map(|ident| ident.value.clone()));
+    let mut parts = name
+        .0
+        .iter()
+        .map(|part| part.as_ident().map(|ident| ident.value.clone()));
     match (parts.next(), parts.next(), parts.next()) {
         (Some(Some(table)), None, None) => Some((None, table)),
         (Some(Some(database)), Some(Some(table)), None) => Some((Some(database), table)),
@@ -353,7 +371,11 @@ impl Reading {
             let Some((database, table)) = &instance.table else {
                 continue;
             };
-            let is_named_once = instances.iter().filter(|other| other.name == instance.name).count() == 1;
+            let is_named_once = instances
+                .iter()
+                .filter(|other| other.name == instance.name)
+                .count()
+                == 1;
             let own = equalities.iter().filter(|(qualifier, ..)| match qualifier {
                 None => sole,
                 Some(qualifier) => is_named_once && instance.name.as_ref() == Some(qualifier),
@@ -370,7 +392,11 @@ impl Reading {
 
     fn finish(mut self) -> Result<Template, Uncacheable> {
         self.placeholders.sort_by_key(|place| (place.line, place.column));
-        if self.placeholders.windows(2).any(|pair| pair.first() == pair.last()) {
+        if self
+            .placeholders
+            .windows(2)
+            .any(|pair| pair.first() == pair.last())
+        {
             return Err(Uncacheable::because("its parameters cannot be told apart"));
         }
         let number = |place: &Location| self.placeholders.iter().position(|other| other == place);
@@ -384,13 +410,18 @@ impl Reading {
                         Pending::At(place) => number(place).map(Operand::Parameter),
                     })
                     .collect();
-                place.equalities.extend(operands.map(|operands| (column, operands)));
+                place
+                    .equalities
+                    .extend(operands.map(|operands| (column, operands)));
             }
             uses.push(place);
         }
         // What was named anywhere else counts as a whole.
         for (database, table) in self.relations {
-            if !uses.iter().any(|place| place.database == database && place.table == table) {
+            if !uses
+                .iter()
+                .any(|place| place.database == database && place.table == table)
+            {
                 uses.push(TableUse {
                     database,
                     table,
@@ -413,7 +444,10 @@ impl Reading {
 fn collect<'a>(table: &'a TableWithJoins, instances: &mut Vec<Instance>, conditions: &mut Vec<&'a Expr>) {
     collect_factor(&table.relation, instances, conditions);
     // An inner join's condition holds for every row only where no outer join follows that brings rows back.
-    let is_inner = table.joins.iter().all(|join| inner_condition(&join.join_operator).is_some());
+    let is_inner = table
+        .joins
+        .iter()
+        .all(|join| inner_condition(&join.join_operator).is_some());
     for join in &table.joins {
         collect_factor(&join.relation, instances, conditions);
         if let (true, Some(Some(condition))) = (is_inner, inner_condition(&join.join_operator)) {
@@ -422,7 +456,11 @@ fn collect<'a>(table: &'a TableWithJoins, instances: &mut Vec<Instance>, conditi
     }
 }
 
-fn collect_factor<'a>(factor: &'a TableFactor, instances: &mut Vec<Instance>, conditions: &mut Vec<&'a Expr>) {
+fn collect_factor<'a>(
+    factor: &'a TableFactor,
+    instances: &mut Vec<Instance>,
+    conditions: &mut Vec<&'a Expr>,
+) {
     match factor {
         TableFactor::Table { name, alias, .. } => {
             let table = name_of(name);
@@ -483,7 +521,9 @@ fn conjuncts(condition: &Expr, found: &mut Vec<Found>) {
             op: BinaryOperator::Eq,
             right,
         } => {
-            let pair = column(left).zip(operand(right)).or_else(|| column(right).zip(operand(left)));
+            let pair = column(left)
+                .zip(operand(right))
+                .or_else(|| column(right).zip(operand(left)));
             if let Some(((qualifier, name), operand)) = pair {
                 found.push((qualifier, name, vec![operand]));
             }

@@ -5,7 +5,10 @@ use super::*;
 
 fn base(integers: &[&str]) -> TableFacts {
     TableFacts::Base {
-        integers: integers.iter().map(|name| (*name).to_owned()).collect::<BTreeSet<_>>(),
+        integers: integers
+            .iter()
+            .map(|name| (*name).to_owned())
+            .collect::<BTreeSet<_>>(),
         parents: Vec::new(),
         obstacle: None,
     }
@@ -19,8 +22,16 @@ fn catalog() -> Catalog {
     add("t", base(&["id", "a", "b"]));
     add("u", base(&["id", "t_id"]));
     add("w", base(&["id"]));
-    add("v", TableFacts::View("select `d`.`t`.`id` AS `id` from `d`.`t` where (`d`.`t`.`a` = 1)".into()));
-    add("vv", TableFacts::View("select `v`.`id` AS `id` from `d`.`v` join `d`.`u` on((`d`.`u`.`id` = `v`.`id`))".into()));
+    add(
+        "v",
+        TableFacts::View("select `d`.`t`.`id` AS `id` from `d`.`t` where (`d`.`t`.`a` = 1)".into()),
+    );
+    add(
+        "vv",
+        TableFacts::View(
+            "select `v`.`id` AS `id` from `d`.`v` join `d`.`u` on((`d`.`u`.`id` = `v`.`id`))".into(),
+        ),
+    );
     add("vr", TableFacts::View("select rand() AS `r` from `d`.`t`".into()));
     add("loop", TableFacts::View("select * from `d`.`loop`".into()));
     add(
@@ -83,46 +94,162 @@ fn what_is_cached_depends_on_what_it_reads() {
         ("SELECT * FROM t WHERE id = '7'", &[], "d.t()"),
         ("SELECT * FROM t WHERE id = 7.5", &[], "d.t()"),
         ("SELECT * FROM t WHERE name = 7", &[], "d.t()"),
-        ("SELECT * FROM t WHERE id IN (1, ?, 3)", &[Some(2)], "d.t(id=[1,2,3])"),
+        (
+            "SELECT * FROM t WHERE id IN (1, ?, 3)",
+            &[Some(2)],
+            "d.t(id=[1,2,3])",
+        ),
         ("SELECT * FROM t WHERE id IN (1, ?, 3)", &[None], "d.t()"),
         ("SELECT * FROM t WHERE id NOT IN (1)", &[], "d.t()"),
-        ("SELECT * FROM t WHERE a = ? AND b = ?", &[Some(1), Some(2)], "d.t(a=[1]&b=[2])"),
-        ("SELECT ? FROM t WHERE a = ? AND b = ?", &[Some(9), Some(1), Some(2)], "d.t(a=[1]&b=[2])"),
+        (
+            "SELECT * FROM t WHERE a = ? AND b = ?",
+            &[Some(1), Some(2)],
+            "d.t(a=[1]&b=[2])",
+        ),
+        (
+            "SELECT ? FROM t WHERE a = ? AND b = ?",
+            &[Some(9), Some(1), Some(2)],
+            "d.t(a=[1]&b=[2])",
+        ),
         ("SELECT * FROM t WHERE a = 1 OR b = 2", &[], "d.t()"),
-        ("SELECT * FROM t WHERE (a = 1 OR b = 2) AND id = 3", &[], "d.t(id=[3])"),
+        (
+            "SELECT * FROM t WHERE (a = 1 OR b = 2) AND id = 3",
+            &[],
+            "d.t(id=[3])",
+        ),
         ("SELECT * FROM t WHERE NOT a = 1", &[], "d.t()"),
         ("SELECT * FROM t WHERE a <> 1", &[], "d.t()"),
-        ("SELECT * FROM t WHERE a > 1 AND id = 4 ORDER BY b LIMIT 3", &[], "d.t(id=[4])"),
-        ("SELECT COUNT(*), MAX(a) FROM t WHERE b = 1 GROUP BY a HAVING COUNT(*) > 1", &[], "d.t(b=[1])"),
-        ("SELECT * FROM t JOIN u ON u.t_id = t.id WHERE t.id = 1", &[], "d.t(id=[1]) d.u()"),
-        ("SELECT * FROM t x JOIN u AS y ON y.t_id = x.id AND y.id = 2 WHERE x.id = 1", &[], "d.t(id=[1]) d.u(id=[2])"),
-        ("SELECT * FROM t JOIN u ON u.t_id = t.id WHERE t_id = 1", &[], "d.t() d.u()"),
+        (
+            "SELECT * FROM t WHERE a > 1 AND id = 4 ORDER BY b LIMIT 3",
+            &[],
+            "d.t(id=[4])",
+        ),
+        (
+            "SELECT COUNT(*), MAX(a) FROM t WHERE b = 1 GROUP BY a HAVING COUNT(*) > 1",
+            &[],
+            "d.t(b=[1])",
+        ),
+        (
+            "SELECT * FROM t JOIN u ON u.t_id = t.id WHERE t.id = 1",
+            &[],
+            "d.t(id=[1]) d.u()",
+        ),
+        (
+            "SELECT * FROM t x JOIN u AS y ON y.t_id = x.id AND y.id = 2 WHERE x.id = 1",
+            &[],
+            "d.t(id=[1]) d.u(id=[2])",
+        ),
+        (
+            "SELECT * FROM t JOIN u ON u.t_id = t.id WHERE t_id = 1",
+            &[],
+            "d.t() d.u()",
+        ),
         ("SELECT * FROM t LEFT JOIN u ON u.t_id = 1", &[], "d.t() d.u()"),
-        ("SELECT * FROM t LEFT JOIN u ON u.t_id = t.id AND t.id = 5", &[], "d.t() d.u()"),
-        ("SELECT * FROM t LEFT JOIN u ON u.t_id = t.id WHERE t.id = 5", &[], "d.t(id=[5]) d.u()"),
-        ("SELECT * FROM t, u WHERE t.id = 1 AND u.id = 2", &[], "d.t(id=[1]) d.u(id=[2])"),
-        ("SELECT * FROM t a JOIN t b ON a.id = b.a WHERE a.id = 1", &[], "d.t() d.t(id=[1])"),
-        ("SELECT * FROM (t JOIN u ON t.id = 1) LEFT JOIN w ON w.id = 2", &[], "d.t() d.u() d.w()"),
-        ("SELECT * FROM t WHERE id IN (SELECT t_id FROM u WHERE id = 9)", &[], "d.t() d.u(id=[9])"),
-        ("SELECT * FROM t WHERE EXISTS (SELECT 1 FROM u WHERE u.t_id = t.id)", &[], "d.t() d.u()"),
-        ("SELECT (SELECT MAX(id) FROM u) FROM t WHERE id = 1", &[], "d.t(id=[1]) d.u()"),
-        ("SELECT * FROM (SELECT * FROM t WHERE id = 1) s WHERE s.id = 2", &[], "d.t(id=[1])"),
-        ("SELECT id FROM t WHERE id = 1 UNION ALL SELECT id FROM u WHERE id = 2", &[], "d.t(id=[1]) d.u(id=[2])"),
-        ("WITH c AS (SELECT * FROM t WHERE a = 1) SELECT * FROM c", &[], "d.t(a=[1])"),
-        ("WITH c AS (SELECT 1 FROM t), c2 AS (SELECT * FROM c JOIN u) SELECT * FROM c2", &[], "d.t() d.u()"),
-        ("WITH RECURSIVE c AS (SELECT id FROM t WHERE id=1 UNION ALL SELECT t.id FROM t JOIN c ON t.a=c.id) SELECT * FROM c", &[], "d.t() d.t(id=[1])"),
-        ("WITH t AS (SELECT * FROM u) SELECT * FROM t WHERE id = 1", &[], "d.t(id=[1]) d.u()"),
+        (
+            "SELECT * FROM t LEFT JOIN u ON u.t_id = t.id AND t.id = 5",
+            &[],
+            "d.t() d.u()",
+        ),
+        (
+            "SELECT * FROM t LEFT JOIN u ON u.t_id = t.id WHERE t.id = 5",
+            &[],
+            "d.t(id=[5]) d.u()",
+        ),
+        (
+            "SELECT * FROM t, u WHERE t.id = 1 AND u.id = 2",
+            &[],
+            "d.t(id=[1]) d.u(id=[2])",
+        ),
+        (
+            "SELECT * FROM t a JOIN t b ON a.id = b.a WHERE a.id = 1",
+            &[],
+            "d.t() d.t(id=[1])",
+        ),
+        (
+            "SELECT * FROM (t JOIN u ON t.id = 1) LEFT JOIN w ON w.id = 2",
+            &[],
+            "d.t() d.u() d.w()",
+        ),
+        (
+            "SELECT * FROM t WHERE id IN (SELECT t_id FROM u WHERE id = 9)",
+            &[],
+            "d.t() d.u(id=[9])",
+        ),
+        (
+            "SELECT * FROM t WHERE EXISTS (SELECT 1 FROM u WHERE u.t_id = t.id)",
+            &[],
+            "d.t() d.u()",
+        ),
+        (
+            "SELECT (SELECT MAX(id) FROM u) FROM t WHERE id = 1",
+            &[],
+            "d.t(id=[1]) d.u()",
+        ),
+        (
+            "SELECT * FROM (SELECT * FROM t WHERE id = 1) s WHERE s.id = 2",
+            &[],
+            "d.t(id=[1])",
+        ),
+        (
+            "SELECT id FROM t WHERE id = 1 UNION ALL SELECT id FROM u WHERE id = 2",
+            &[],
+            "d.t(id=[1]) d.u(id=[2])",
+        ),
+        (
+            "WITH c AS (SELECT * FROM t WHERE a = 1) SELECT * FROM c",
+            &[],
+            "d.t(a=[1])",
+        ),
+        (
+            "WITH c AS (SELECT 1 FROM t), c2 AS (SELECT * FROM c JOIN u) SELECT * FROM c2",
+            &[],
+            "d.t() d.u()",
+        ),
+        (
+            "WITH RECURSIVE c AS (SELECT id FROM t WHERE id=1 UNION ALL SELECT t.id FROM t JOIN c ON t.a=c.id) SELECT * FROM c",
+            &[],
+            "d.t() d.t(id=[1])",
+        ),
+        (
+            "WITH t AS (SELECT * FROM u) SELECT * FROM t WHERE id = 1",
+            &[],
+            "d.t(id=[1]) d.u()",
+        ),
         ("SELECT * FROM v WHERE id = 3", &[], "d.t()"),
         ("SELECT * FROM vv", &[], "d.t() d.u()"),
         ("SELECT * FROM child WHERE id = 1", &[], "d.child(id=[1]) d.t()"),
-        ("SELECT UPPER(name), DATE_ADD(d, INTERVAL 1 DAY), CAST(a AS CHAR) FROM t -- why\n WHERE id = 1", &[], "d.t(id=[1])"),
-        ("SELECT CASE WHEN a = 1 THEN 2 ELSE 3 END FROM t WHERE id BETWEEN 1 AND 2 AND a = 5", &[], "d.t(a=[5])"),
-        ("SELECT ROW_NUMBER() OVER (PARTITION BY a ORDER BY b) FROM t", &[], "d.t()"),
-        ("SELECT j->'$.a', j->>'$.b' FROM t WHERE id = 1", &[], "d.t(id=[1])"),
-        ("SELECT 'a''b', \"it\", '\\'' FROM t WHERE id = ?", &[Some(1)], "d.t(id=[1])"),
+        (
+            "SELECT UPPER(name), DATE_ADD(d, INTERVAL 1 DAY), CAST(a AS CHAR) FROM t -- why\n WHERE id = 1",
+            &[],
+            "d.t(id=[1])",
+        ),
+        (
+            "SELECT CASE WHEN a = 1 THEN 2 ELSE 3 END FROM t WHERE id BETWEEN 1 AND 2 AND a = 5",
+            &[],
+            "d.t(a=[5])",
+        ),
+        (
+            "SELECT ROW_NUMBER() OVER (PARTITION BY a ORDER BY b) FROM t",
+            &[],
+            "d.t()",
+        ),
+        (
+            "SELECT j->'$.a', j->>'$.b' FROM t WHERE id = 1",
+            &[],
+            "d.t(id=[1])",
+        ),
+        (
+            "SELECT 'a''b', \"it\", '\\'' FROM t WHERE id = ?",
+            &[Some(1)],
+            "d.t(id=[1])",
+        ),
         ("SELECT '?' FROM t WHERE id = ?", &[Some(1)], "d.t(id=[1])"),
         ("SELECT * FROM t USE INDEX (i) WHERE id = 1;", &[], "d.t(id=[1])"),
-        ("SELECT DISTINCT a FROM t WHERE id = 18446744073709551615", &[], "d.t(id=[18446744073709551615])"),
+        (
+            "SELECT DISTINCT a FROM t WHERE id = 18446744073709551615",
+            &[],
+            "d.t(id=[18446744073709551615])",
+        ),
         ("SELECT `current_user` FROM t", &[], "d.t()"),
     ];
     for (text, parameters, expected) in cases {
@@ -215,6 +342,10 @@ fn names_that_the_catalog_lacks_are_asked_for() {
 
 #[test]
 fn a_text_that_nests_deep_is_refused_and_ends_nothing() {
-    let text = format!("SELECT * FROM t WHERE {}1{}", "(".repeat(50_000), ")".repeat(50_000));
+    let text = format!(
+        "SELECT * FROM t WHERE {}1{}",
+        "(".repeat(50_000),
+        ")".repeat(50_000)
+    );
     assert!(Template::parse(&text).is_err());
 }
