@@ -21,6 +21,14 @@ const LONGER: &[(&str, &str)] = &[
         "tests.rs::a_table_map_is_compared_column_by_column",
         "a table of cases",
     ),
+    (
+        "tests.rs::what_is_cached_depends_on_what_it_reads",
+        "a table of cases",
+    ),
+    (
+        "tests.rs::what_may_change_without_the_log_is_never_cached",
+        "a table of cases",
+    ),
 ];
 
 /// Which rooms of the core each room may use.

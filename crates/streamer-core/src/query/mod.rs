@@ -15,6 +15,7 @@
 //! One server: the source's log and the pool's reads are of the same one. A source with several addresses is not cached.
 
 mod catalog;
+mod own;
 mod pool;
 mod proof;
 mod service;

@@ -15,7 +15,7 @@ use super::proof::{Means, prove};
 use super::{Param, QueryOptions};
 use crate::cache::sql::{Catalog, Plan, Planned, Template};
 use crate::cache::{
-    Cache, Counters, Dependency, Equality, Feed, Figures, Key, KeyWriter, Place, Sequence, TableName, Value,
+    Cache, Counters, Dependency, Feed, Figures, Key, KeyWriter, Place, Sequence, TableName, Value,
 };
 use crate::code::Code;
 use crate::config::{CacheConfig, ConnectorConfig, MysqlConfig, SourceConfig, TableFilter, WhenDisconnected};
@@ -55,10 +55,10 @@ type Flights = HashMap<Key, (Sequence, watch::Receiver<Option<Outcome>>)>;
 
 /// What is known of definitions, as long as none changes.
 #[derive(Default)]
-struct Known {
-    plans: HashMap<Arc<str>, std::result::Result<Arc<Plan>, Arc<str>>>,
-    catalog: Catalog,
-    keys: HashMap<TableName, Vec<String>>,
+pub(super) struct Known {
+    pub(super) plans: HashMap<Arc<str>, std::result::Result<Arc<Plan>, Arc<str>>>,
+    pub(super) catalog: Catalog,
+    pub(super) keys: HashMap<TableName, Vec<String>>,
 }
 
 /// Proof of life of the source.
@@ -70,14 +70,14 @@ struct Life {
 /// Queries to one source, through its cache.
 pub struct Queries {
     name: Arc<str>,
-    config: MysqlConfig,
+    pub(super) config: MysqlConfig,
     filter: TableFilter,
-    settings: Option<CacheConfig>,
+    pub(super) settings: Option<CacheConfig>,
     silence: Duration,
-    cache: Cache,
+    pub(super) cache: Cache,
     feed: Mutex<Feed>,
     life: Mutex<Life>,
-    known: Mutex<Known>,
+    pub(super) known: Mutex<Known>,
     flights: Mutex<Flights>,
     connections: OnceCell<Connections>,
     means: OnceCell<Means>,
@@ -173,7 +173,7 @@ impl Queries {
         *self.known.lock() = Known::default();
     }
 
-    fn is_live(&self) -> bool {
+    pub(super) fn is_live(&self) -> bool {
         let life = self.life.lock();
         self.settings.is_some() && life.is_connected && life.last_sign.elapsed() < self.silence
     }
@@ -222,7 +222,7 @@ impl Queries {
         self.peek(&self.key(sql, params))
     }
 
-    fn peek(&self, key: &Key) -> Result<Option<Arc<Value>>> {
+    pub(super) fn peek(&self, key: &Key) -> Result<Option<Arc<Value>>> {
         if self.settings.is_none() || !self.may_serve()? {
             return Ok(None);
         }
@@ -366,7 +366,7 @@ impl Queries {
     }
 
     /// Waits until `need` is proved to be visible; false where it cannot be.
-    async fn await_visible(&self, need: Sequence) -> Result<bool> {
+    pub(super) async fn await_visible(&self, need: Sequence) -> Result<bool> {
         if self.cache.visible() >= need {
             return Ok(true);
         }
@@ -495,7 +495,7 @@ impl Queries {
     }
 
     /// Reads a definition, by the same rule as rows; false where it cannot be proved to be the newest.
-    async fn learn(&self, name: TableName) -> Result<bool> {
+    pub(super) async fn learn(&self, name: TableName) -> Result<bool> {
         let need = self.cache.need(&[definitions()]);
         if !self.await_visible(need).await? {
             return Ok(false);
@@ -611,123 +611,6 @@ impl Queries {
             }
             Err(why) => serde_json::json!({ "cached": false, "reason": &*why }),
         })
-    }
-
-    // Values of the application.
-
-    /// The key of a value of the application.
-    fn own_key(key: &str) -> Key {
-        let mut writer = KeyWriter::new("own");
-        writer.part(1, key.as_bytes());
-        writer.finish()
-    }
-
-    /// A value of the application.
-    ///
-    /// # Errors
-    /// As [`lookup`](Self::lookup).
-    pub fn wrapped(&self, key: &str) -> Result<Option<Arc<Value>>> {
-        self.peek(&Self::own_key(key))
-    }
-
-    /// Resolves what a value is said to depend on: tables, with integers by column or as their key.
-    ///
-    /// # Errors
-    /// `ERR_STREAMER_ARGUMENT_INVALID` for a table that is not followed.
-    pub async fn dependencies(&self, on: &[(String, Vec<(String, i128)>)]) -> Result<Arc<[Dependency]>> {
-        let mut found = Vec::with_capacity(on.len());
-        for (table, equalities) in on {
-            let name = match table.split_once('.') {
-                Some((database, table)) => TableName::new(database, table),
-                None => TableName::new(self.config.database.as_deref().unwrap_or_default(), table),
-            };
-            if !self.known.lock().catalog.contains_key(&name) {
-                self.learn(name.clone()).await?;
-            }
-            let known = self.known.lock();
-            let integers = match known.catalog.get(&name) {
-                Some(crate::cache::sql::TableFacts::Base {
-                    integers,
-                    obstacle: None,
-                    ..
-                }) => integers.clone(),
-                // Definitions change: as a whole, which is always right.
-                None => std::collections::BTreeSet::new(),
-                Some(_) => {
-                    return Err(Error::new(
-                        Code::ArgumentInvalid,
-                        format!("dependsOn names {name}, which this source does not follow."),
-                    ));
-                }
-            };
-            let key = known.keys.get(&name).and_then(|key| match key.as_slice() {
-                [column] => Some(column.clone()),
-                _ => None,
-            });
-            let equalities = equalities.iter().filter_map(|(column, value)| {
-                let column = if column.is_empty() {
-                    key.clone()?
-                } else {
-                    column.to_lowercase()
-                };
-                integers.contains(&column).then(|| Equality {
-                    column: column.into(),
-                    values: vec![*value],
-                })
-            });
-            found.push(Dependency {
-                table: name.clone(),
-                equalities: equalities.collect(),
-            });
-        }
-        Ok(found.into())
-    }
-
-    /// What a load that begins now may count as; `None` where its value cannot be kept.
-    ///
-    /// # Errors
-    /// As [`query`](Self::query).
-    pub async fn begin(&self, dependencies: &[Dependency]) -> Result<Option<Sequence>> {
-        Counters::add(&self.cache.counters.misses);
-        Counters::add(&self.cache.counters.loads);
-        if self.settings.is_none() || !self.is_live() {
-            return Ok(None);
-        }
-        let need = self.cache.need(dependencies);
-        let is_proved = self.await_visible(need).await?;
-        Ok(is_proved.then(|| self.cache.visible()))
-    }
-
-    /// The newest change of what a value depends on: a load that began before it must not be shared.
-    pub fn generation(&self, dependencies: &[Dependency]) -> Sequence {
-        self.cache.need(dependencies)
-    }
-
-    /// Keeps a loaded value.
-    pub fn end(
-        &self,
-        key: &str,
-        bytes: Vec<u8>,
-        dependencies: Arc<[Dependency]>,
-        as_of: Sequence,
-        ttl: Option<Duration>,
-    ) -> bool {
-        let ttl = ttl
-            .or(self.settings.map(|settings| settings.ttl))
-            .unwrap_or_default();
-        self.is_live()
-            && self.cache.fill(
-                Self::own_key(key),
-                Arc::new(Value::Bytes(bytes)),
-                dependencies,
-                as_of,
-                ttl,
-            )
-    }
-
-    /// Drops a value of the application.
-    pub fn drop_key(&self, key: &str) -> bool {
-        self.cache.remove(&Self::own_key(key))
     }
 
     /// Lets everything that depends on these be asked for again.

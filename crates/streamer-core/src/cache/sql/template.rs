@@ -110,7 +110,7 @@ fn check_text(text: &str) -> Result<(), Uncacheable> {
 
 #[derive(Default)]
 struct Reading {
-    uses: Vec<(TableUse, Vec<(String, Vec<Pending>)>)>,
+    uses: Vec<(TableUse, PendingEqualities)>,
     relations: Vec<(Option<String>, String)>,
     expressions: Vec<String>,
     placeholders: Vec<Location>,
@@ -122,6 +122,9 @@ enum Pending {
     Literal(i128),
     At(Location),
 }
+
+/// Columns with what they are compared with.
+type PendingEqualities = Vec<(String, Vec<Pending>)>;
 
 type Step = ControlFlow<Uncacheable>;
 
@@ -442,25 +445,21 @@ impl Reading {
 
 /// Tables of one element of FROM; conditions of its inner joins.
 fn collect<'a>(table: &'a TableWithJoins, instances: &mut Vec<Instance>, conditions: &mut Vec<&'a Expr>) {
-    collect_factor(&table.relation, instances, conditions);
+    collect_factor(&table.relation, instances);
     // An inner join's condition holds for every row only where no outer join follows that brings rows back.
     let is_inner = table
         .joins
         .iter()
         .all(|join| inner_condition(&join.join_operator).is_some());
     for join in &table.joins {
-        collect_factor(&join.relation, instances, conditions);
+        collect_factor(&join.relation, instances);
         if let (true, Some(Some(condition))) = (is_inner, inner_condition(&join.join_operator)) {
             conditions.push(condition);
         }
     }
 }
 
-fn collect_factor<'a>(
-    factor: &'a TableFactor,
-    instances: &mut Vec<Instance>,
-    conditions: &mut Vec<&'a Expr>,
-) {
+fn collect_factor(factor: &TableFactor, instances: &mut Vec<Instance>) {
     match factor {
         TableFactor::Table { name, alias, .. } => {
             let table = name_of(name);
@@ -485,7 +484,6 @@ fn collect_factor<'a>(
             table: None,
         }),
     }
-    let _ = conditions;
 }
 
 /// The condition of an inner join, where it has one; `None` for an outer join.
