@@ -303,7 +303,6 @@ fn what_may_change_without_the_log_is_never_cached() {
         "SELECT /*+ SET_VAR(time_zone='+01:00') */ * FROM t",
         "SELECT * FROM t WHERE id = 5 --1",
         "SELECT * FROM t WHERE id = :id",
-        "SELECT * FROM t WHERE id = $1",
         "INSERT INTO t VALUES (1)",
         "REPLACE INTO t VALUES (1)",
         "UPDATE t SET a = 1",
