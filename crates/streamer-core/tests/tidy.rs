@@ -21,6 +21,7 @@ const LONGER: &[(&str, &str)] = &[
         "tests.rs::a_table_map_is_compared_column_by_column",
         "a table of cases",
     ),
+    ("model.rs::reader_step", "one arm for each step of a reader"),
     (
         "tests.rs::what_is_cached_depends_on_what_it_reads",
         "a table of cases",
