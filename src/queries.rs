@@ -21,6 +21,9 @@ use crate::failure::thrown;
 /// A parameter as it comes from JavaScript.
 type JsParam = Either6<Null, bool, f64, BigInt, String, Buffer>;
 
+/// A table with integers by column.
+type Named = (String, Vec<(String, i128)>);
+
 /// A load of the application.
 struct Load {
     queries: Arc<Queries>,
@@ -111,7 +114,7 @@ fn ttl(ttl_ms: Option<f64>) -> Option<Duration> {
 }
 
 /// `[{ table, column?, value? }]` as JSON; the value is an integer in decimal text.
-fn read_dependencies(json: &str) -> Result<Vec<(String, Vec<(String, i128)>)>> {
+fn read_dependencies(json: &str) -> Result<Vec<Named>> {
     let invalid = || {
         thrown(&Error::new(
             Code::ArgumentInvalid,
