@@ -307,8 +307,103 @@ interface StreamerOptions {
     /** Bytes waiting in memory before reading pauses. Default 16 MiB. */
     bufferBytes?: number
   }
+  /**
+   * Answers reads from memory, as new as the last change that was delivered; see docs/cache.md. `true` takes the defaults; `false`,
+   * the default, asks the database each time.
+   */
+  cache?: boolean | CacheConfig
   /** Called with each log record, pino-shaped; default: silent. Secrets and row values never appear. */
   logger?: Logger
+}
+
+/** What reads may keep in memory. */
+export interface CacheConfig {
+  /** Bytes of each source's cache, at least 1 MiB. Default 64 MiB. */
+  maxBytes?: number
+  /** How long a value is kept where nothing changes it, give or take a tenth. Default 300000. */
+  ttlMs?: number
+  /** What reads do while a source is not followed. `bypass` (default) asks the database; `stale` answers from memory; `refuse` rejects. */
+  whenDisconnected?: 'bypass' | 'stale' | 'refuse'
+}
+
+/** What a query may take as a parameter; a `Date` is sent in UTC. */
+export type QueryParameter = null | undefined | boolean | number | bigint | string | Date | Uint8Array
+
+/** How a query is asked. */
+export interface QueryOptions {
+  /** Name of the source; needed where there are several. */
+  source?: string
+  /** `false`: ask the database. */
+  cache?: boolean
+  /** How long the answer may be kept; default: `cache.ttlMs`. */
+  ttlMs?: number
+  /** Be at least as new as this position: of a change, or of `execute()`. */
+  after?: string
+  /** Rejects with the signal's reason; a query that others wait for goes on. */
+  signal?: AbortSignal
+}
+
+/** What `execute()` resolves with. */
+export interface ExecuteResult {
+  affectedRows: number
+  /** The last AUTO_INCREMENT value; `null` where there is none. */
+  insertId: number | bigint | null
+  /** A position that holds the change; `null` where the server has no GTIDs. */
+  position: string | null
+}
+
+/** A table, as `table` or `database.table`, or one row of it by its key or by integer columns. */
+export interface CacheDependency {
+  table: string
+  key?: number | bigint | string | Readonly<Record<string, unknown>>
+}
+
+/** Figures since the start, of all sources together. */
+export interface CacheStats {
+  /** Reads that memory answered. */
+  hits: number
+  /** Reads that memory could not answer. */
+  misses: number
+  /** Reads of what may not be cached, or not now. */
+  bypassed: number
+  /** `hits` as a share of `hits` and `misses`. */
+  hitRatio: number
+  entries: number
+  bytes: number
+  /** Queries and loads that were made. */
+  loads: number
+  /** Reads that waited for the query of another. */
+  coalesced: number
+  /** Entries that were found to be touched by a change. */
+  invalidations: number
+  /** Values that were not kept, because a change came in between. */
+  rejectedFills: number
+  /** Questions to the server about what is visible. */
+  proofs: number
+  redisHits: number
+}
+
+/** Values that are never older than the last change that was delivered. */
+export interface Cache {
+  /**
+   * The kept value, or what `load` resolves with: it runs once, however many callers wait, and its value is kept until a change
+   * touches what it depends on. Values are copied as `structuredClone` copies them. Without `dependsOn`, only time ends it.
+   */
+  wrap<T>(
+    key: string,
+    load: () => Promise<T> | T,
+    options?: { dependsOn?: readonly CacheDependency[]; ttlMs?: number; source?: string }
+  ): Promise<T>
+  /** Drops the value of a key (1, or 0 where there was none), or everything that depends on a table or row. */
+  invalidate(target: string | CacheDependency, options?: { source?: string }): Promise<number>
+  /** Drops everything. */
+  clear(): Promise<void>
+  stats(): CacheStats
+  /** Whether a statement's answers are kept, what they depend on, or why they are not. */
+  explain(
+    sql: string,
+    options?: { source?: string }
+  ): Promise<{ cached: true; dependsOn: string[]; columns: string[] } | { cached: false; reason: string }>
 }
 
 /** What `logger` must offer; pino and its likes do. */
@@ -540,6 +635,27 @@ export class Streamer<S extends SchemaOf<S> = Schema> extends EventEmitter<Strea
       deadLetter?: (batch: readonly ChangeOf<S>[], error: unknown) => Promise<void> | void
     }
   ): { stop(): Promise<void> }
+
+  /** What reads keep in memory. */
+  readonly cache: Cache
+  /**
+   * Rows of a query, typed as those of the stream; from memory where `cache` is configured and the statement allows it. With a
+   * cache, they hold every change that was delivered before the call. `?` stands for a parameter. Every caller gets rows of its own.
+   *
+   * @throws StreamerError `ERR_STREAMER_SERVER_REFUSED`, `ERR_STREAMER_SERVER_BUSY`, `ERR_STREAMER_TIMEOUT`,
+   * `ERR_STREAMER_CONNECTION_LOST`, `ERR_STREAMER_ARGUMENT_INVALID`, `ERR_STREAMER_POSITION_INVALID`
+   */
+  query<T extends Row = Row>(
+    sql: string,
+    params?: readonly QueryParameter[],
+    options?: QueryOptions
+  ): Promise<T[]>
+  /** Runs a statement that changes something, through the pool. */
+  execute(
+    sql: string,
+    params?: readonly QueryParameter[],
+    options?: { source?: string }
+  ): Promise<ExecuteResult>
 
   /** How the streamer and each source are doing now. */
   health(): Health

@@ -48,6 +48,30 @@ export declare class Engine {
   health(): string
   /** Figures in the Prometheus text format. */
   metrics(): string
+  /** What memory holds for a query; `null` where it must be asked. */
+  lookup(source: string | undefined | null, sql: string, values: (null | boolean | number | bigint | string | Buffer)[]): RowsPayload | null
+  /** The answer to a query, from memory or from the server. */
+  query(source: string | undefined | null, sql: string, values: (null | boolean | number | bigint | string | Buffer)[], bypasses: boolean, ttlMs?: number | undefined | null, after?: string | undefined | null): Promise<RowsPayload>
+  /** Runs a statement that changes something; resolves with `{ affectedRows, insertId, position }` as JSON text. */
+  execute(source: string | undefined | null, sql: string, values: (null | boolean | number | bigint | string | Buffer)[]): Promise<string>
+  /** Why a statement is cached or not, as JSON text. */
+  explain(source: string | undefined | null, sql: string): Promise<string>
+  /** A value of the application, as it was given to `endLoad`; `null` where it must be loaded. */
+  wrapped(source: string | undefined | null, key: string): Buffer | null
+  /** Announces a load; resolves with its number when it may begin. `endLoad` must follow. */
+  beginLoad(source: string | undefined | null, dependsOn: string): Promise<number>
+  /** Whether a caller who comes now may share a load: nothing touched what it depends on since it was announced. */
+  isLoadCurrent(number: number): boolean
+  /** Ends a load; its value is kept where it may be. `null` where it failed. */
+  endLoad(number: number, key: string, value?: Buffer | undefined | null, ttlMs?: number | undefined | null): boolean
+  /** Drops a value of the application; returns whether there was one. */
+  dropKey(source: string | undefined | null, key: string): boolean
+  /** Lets everything that depends on these be asked for again. */
+  invalidate(source: string | undefined | null, dependsOn: string): Promise<null>
+  /** Drops everything. */
+  clearCache(): void
+  /** Figures of the caches of all sources together, as JSON text. */
+  cacheStats(): string
 }
 
 /** A batch as `lib/decode.js` reads it; the core's `event` module describes the format. */
@@ -62,6 +86,22 @@ export interface BatchPayload {
   bytes?: Buffer
   /** Shapes that are used here for the first time, as a JSON array; absent where there are none. */
   shapes?: string
+}
+
+/** Rows of an answer as `lib/queries.js` reads them: cells as in a batch. */
+export interface RowsPayload {
+  /** Cells, row by row. */
+  numbers: Float64Array
+  /** Text fields; absent where there are none. */
+  text?: Buffer
+  /** Text fields with characters beyond Latin-1, as UTF-16; absent where there are none. */
+  wide?: Buffer
+  /** All bytes fields; absent where there are none. */
+  bytes?: Buffer
+  /** The columns, as a JSON object. */
+  shape: string
+  /** Rows. */
+  count: number
 }
 
 /**

@@ -11,6 +11,7 @@ const { nameMissingMethods, readConfig } = require('./config')
 const { Delivery } = require('./delivery')
 const { SteadyEmitter, dispatch, rejection, surface } = require('./dispatch')
 const { loadBson } = require('./documents')
+const { Queries } = require('./queries')
 const { StreamerError, argumentInvalid, errorFrom, errorFromNative, stopped } = require('./errors')
 
 /** @typedef {import('./addon').Engine} Engine */
@@ -48,6 +49,8 @@ class Streamer extends SteadyEmitter {
   /** @type {Engine} */
   #engine
   #delivery
+  /** @type {Queries} */
+  #queries
   /** @type {Logger | null} */
   #logger
   /** @type {Promise<this> | null} */
@@ -78,6 +81,7 @@ class Streamer extends SteadyEmitter {
       throw nameMissingMethods(errorFromNative(error), missing)
     }
     if (readsDocuments) loadBson()
+    this.#queries = new Queries(this.#engine, integers)
     this.#logger = logger
     this.#drained = new Promise(resolve => {
       this.#setDrained = () => resolve(undefined)
@@ -256,6 +260,20 @@ class Streamer extends SteadyEmitter {
       this.#isReported = true
     })
     return { stop: () => this.#delivery.closeConsumer(consumer) }
+  }
+
+  get cache() {
+    return this.#queries.cache
+  }
+
+  /** @param {string} sql @param {unknown[]} [params] @param {object} [options] */
+  query(sql, params, options) {
+    return this.#queries.query(sql, params, options)
+  }
+
+  /** @param {string} sql @param {unknown[]} [params] @param {object} [options] */
+  execute(sql, params, options) {
+    return this.#queries.execute(sql, params, options)
   }
 
   health() {

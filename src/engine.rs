@@ -10,7 +10,8 @@ use napi_derive::napi;
 use streamer_core::code::Code;
 use streamer_core::config::Config;
 use streamer_core::error::Error;
-use streamer_core::pipeline::{self, Delivery, Sink};
+use streamer_core::pipeline::{self, Delivery, Observer, Sink};
+use streamer_core::query::Sources;
 
 use crate::delivery::{Arguments, arguments};
 use crate::environment::leave_with;
@@ -36,12 +37,17 @@ impl Sink for ToJavascript {
 /// What outlives a call from JavaScript.
 pub struct Running {
     core: pipeline::Engine,
+    /// Queries and caches.
+    pub sources: Arc<Sources>,
+    /// Loads of the application that are under way.
+    pub loads: crate::queries::Loads,
     /// Held from the start to the end of the stop.
     lease: Mutex<Option<Lease>>,
 }
 
 impl Running {
-    fn lease(&self) -> Result<Lease> {
+    /// The runtime, held from now to the stop.
+    pub fn lease(&self) -> Result<Lease> {
         let mut held = self.lease.lock().unwrap_or_else(PoisonError::into_inner);
         match held.as_ref() {
             Some(lease) => Ok(lease.clone()),
@@ -71,7 +77,7 @@ impl Running {
 /// without having been stopped is abandoned.
 #[napi]
 pub struct Engine {
-    running: Arc<Running>,
+    pub(crate) running: Arc<Running>,
 }
 
 #[napi]
@@ -94,8 +100,16 @@ impl Engine {
             .build_threadsafe_function::<Delivery>()
             .weak::<true>()
             .build_callback(|context| arguments(context.value))?;
+        let sources = Arc::new(Sources::new(&config));
+        // Without a cache nobody has to know of changes first.
+        let observer = config
+            .cache
+            .is_some()
+            .then(|| Arc::clone(&sources) as Arc<dyn Observer>);
         let running = Arc::new(Running {
-            core: pipeline::Engine::new(config, Arc::new(ToJavascript(on_item))),
+            core: pipeline::Engine::observed(config, Arc::new(ToJavascript(on_item)), observer),
+            sources,
+            loads: crate::queries::Loads::default(),
             lease: Mutex::new(None),
         });
         leave_with(&env, &running)?;
@@ -127,6 +141,9 @@ impl Engine {
         let deadline = Duration::from_secs_f64(bounded(timeout_ms) / 1000.0);
         lease.handle().spawn(async move {
             running.core.stop(deadline).await;
+            for queries in running.sources.all() {
+                queries.close().await;
+            }
             deferred.resolve(|_| Ok(()));
         });
         Ok(promise)

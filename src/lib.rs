@@ -16,5 +16,6 @@ mod delivery;
 mod engine;
 mod environment;
 mod failure;
+mod queries;
 mod runtime;
 mod sqlite;

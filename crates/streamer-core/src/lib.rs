@@ -4,10 +4,11 @@
 //! of Node.js: the addon at the root of the workspace turns batches into JavaScript values.
 //!
 //! The arrows between the rooms go one way (a test reads the `use` lines):
-//! `pipeline -> source, checkpoint, offset, event, config`; `source -> checkpoint, offset, event, config`; no source imports
+//! `query -> cache, pipeline; cache -> offset, event; pipeline -> source, checkpoint, offset, event, config`; `source -> checkpoint, offset, event, config`; no source imports
 //! another.
 #![forbid(unsafe_code)]
 
+pub mod cache;
 pub mod checkpoint;
 pub mod code;
 pub mod config;
@@ -15,4 +16,5 @@ pub mod error;
 pub mod event;
 pub mod offset;
 pub mod pipeline;
+pub mod query;
 pub mod source;

@@ -21,6 +21,15 @@ const LONGER: &[(&str, &str)] = &[
         "tests.rs::a_table_map_is_compared_column_by_column",
         "a table of cases",
     ),
+    ("model.rs::reader_step", "one arm for each step of a reader"),
+    (
+        "tests.rs::what_is_cached_depends_on_what_it_reads",
+        "a table of cases",
+    ),
+    (
+        "tests.rs::what_may_change_without_the_log_is_never_cached",
+        "a table of cases",
+    ),
 ];
 
 /// Which rooms of the core each room may use.
@@ -29,6 +38,13 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("error", &["code"]),
     ("event", &[]),
     ("offset", &["error", "code"]),
+    ("cache", &["error", "code", "event", "offset"]),
+    (
+        "query",
+        &[
+            "error", "code", "event", "offset", "config", "cache", "source", "pipeline",
+        ],
+    ),
     ("config", &["error", "code", "offset"]),
     ("checkpoint", &["error", "code", "config"]),
     (

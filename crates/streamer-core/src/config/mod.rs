@@ -3,6 +3,7 @@
 //! A [`Config`] can only exist when it is valid: [`Config::parse`] reads what JavaScript handed over, and reports all
 //! problems at once, each with its path. Nothing behind it checks an option again.
 
+mod cache;
 mod checkpoint;
 mod filter;
 mod mongodb;
@@ -16,6 +17,7 @@ mod url;
 
 use std::time::Duration;
 
+pub use cache::{CacheConfig, WhenDisconnected};
 pub use checkpoint::{Checkpoint, CheckpointPlace};
 pub use filter::{NamePattern, PatternProblem, SYSTEM_DATABASES, TableFilter};
 pub use mongodb::{BeforeChange, FullDocument, MongodbConfig};
@@ -38,6 +40,8 @@ pub struct Config {
     pub delivery: Delivery,
     /// Where positions outlive the process; `None` keeps them in memory only.
     pub checkpoint: Option<Checkpoint>,
+    /// What reads may keep in memory; `None` without a cache.
+    pub cache: Option<CacheConfig>,
     /// Whether log records are wanted.
     pub log: bool,
 }

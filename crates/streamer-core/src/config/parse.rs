@@ -7,14 +7,15 @@ use serde_json::Value;
 use super::problem::{Options, Problems, found, is_logger, member, nearest, shown};
 use super::{
     Config, ConnectorConfig, Dates, Delivery, From, Heartbeat, Integers, MysqlConfig, Reconnect,
-    SourceConfig, TableFilter, checkpoint, mongodb, sqlite, tls, url,
+    SourceConfig, TableFilter, cache, checkpoint, mongodb, sqlite, tls, url,
 };
 use crate::offset::Position;
 
-const STREAMER: [&str; 7] = [
+const STREAMER: [&str; 8] = [
     "source",
     "sources",
     "checkpoint",
+    "cache",
     "heartbeat",
     "reconnect",
     "delivery",
@@ -76,6 +77,7 @@ fn with_defaults(source: Option<SourceConfig>) -> Option<Config> {
         reconnect: Reconnect::default(),
         delivery: Delivery::default(),
         checkpoint: None,
+        cache: None,
         log: false,
     })
 }
@@ -97,6 +99,7 @@ fn parse_streamer(options: &Options<'_>, problems: &mut Problems) -> Option<Conf
         reconnect: reconnect.map_or_else(Reconnect::default, |options| parse_reconnect(&options, problems)),
         delivery: delivery.map_or_else(Delivery::default, |options| parse_delivery(&options, problems)),
         checkpoint: checkpoint::parse(options.get("checkpoint"), problems),
+        cache: cache::parse(options.get("cache"), problems),
         log: parse_logger(options, problems),
         sources: sources?,
     })

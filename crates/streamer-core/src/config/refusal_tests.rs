@@ -133,8 +133,8 @@ fn a_wrong_list_of_sources_is_refused_with_its_path_and_what_was_expected() {
 fn an_unknown_or_misplaced_option_is_refused_with_its_path_and_what_was_expected() {
     assert_refused(&[
         (
-            top("cache", json!(false)),
-            "cache: unknown option, known are source, sources, checkpoint, heartbeat, reconnect, delivery, logger",
+            top("snapshots", json!(false)),
+            "snapshots: unknown option, known are source, sources, checkpoint, cache, heartbeat, reconnect, delivery, logger",
         ),
         (
             top("checkpoints", json!("dir")),

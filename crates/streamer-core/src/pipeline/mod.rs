@@ -27,6 +27,7 @@ mod keeper;
 mod log;
 mod metrics;
 mod notice;
+mod observer;
 mod outlet;
 mod supervisor;
 mod window;
@@ -51,6 +52,7 @@ use crate::source::sqlite::SqliteConnector;
 use crate::source::{Connector, Settings};
 
 pub use health::{Health, SourceHealth, State, Status};
+pub use observer::Observer;
 pub use outlet::{Delivery, Payload, Sink};
 
 use health::{Board, now_ms};
@@ -84,6 +86,7 @@ type Picture = (Status, Vec<State>);
 /// What the tasks of an engine share.
 struct Shared {
     config: Config,
+    observer: Option<Arc<dyn Observer>>,
     outlet: Arc<Outlet>,
     board: Board,
     metrics: Metrics,
@@ -271,8 +274,22 @@ impl Engine {
         Self::with_connectors(config, sink, Arc::new(connector))
     }
 
+    /// An engine that tells `observer` of everything before it is delivered.
+    pub fn observed(config: Config, sink: Arc<dyn Sink>, observer: Option<Arc<dyn Observer>>) -> Self {
+        Self::build(config, sink, Arc::new(connector), observer)
+    }
+
     /// An engine that runs its tasks on `handle` and has connectors made by `factory`. Nothing connects yet.
     pub fn with_connectors(config: Config, sink: Arc<dyn Sink>, factory: Arc<Factory>) -> Self {
+        Self::build(config, sink, factory, None)
+    }
+
+    fn build(
+        config: Config,
+        sink: Arc<dyn Sink>,
+        factory: Arc<Factory>,
+        observer: Option<Arc<dyn Observer>>,
+    ) -> Self {
         let limit = config.delivery.buffer_bytes;
         let names = config
             .sources
@@ -286,6 +303,7 @@ impl Engine {
             Keeper::new(checkpoint::store(wanted), wanted.interval, names)
         });
         let shared = Shared {
+            observer,
             keeper,
             outlet: Arc::new(Outlet::new(sink, limit)),
             board: Board::new(names, config.heartbeat.timeout),

@@ -127,6 +127,9 @@ impl Supervisor {
         self.look_for_lost_place()?;
         self.keep_first_place().await?;
         let shared = &self.shared;
+        if let Some(observer) = &shared.observer {
+            observer.connected(&self.name);
+        }
         shared.board.enter(self.index, State::Streaming);
         if let Some((since, attempt)) = self.down.take() {
             let down_ms = whole_ms(since.elapsed());
@@ -210,6 +213,7 @@ impl Supervisor {
             turn = window.turn() => Some(turn),
             () = cancel.cancelled() => None,
         };
+        self.show(&item);
         match item {
             Item::Batch(batch) => self.batch(batch),
             Item::Beat(beat) => self.beat(&beat),
@@ -231,6 +235,26 @@ impl Supervisor {
         }
         drop(turn);
         Ok(())
+    }
+
+    /// Shows an item to the observer, before anybody is told of it.
+    fn show(&self, item: &Item) {
+        let Some(observer) = &self.shared.observer else {
+            return;
+        };
+        match item {
+            Item::Batch(batch) => observer.batch(&self.name, batch),
+            Item::Beat(beat) => observer.beat(&self.name, beat),
+            Item::Gap(gap) => observer.gap(&self.name, gap),
+            Item::Schema(change) => observer.schema(&self.name, change),
+            Item::Warning(_) => {}
+        }
+    }
+
+    fn is_down(&self) {
+        if let Some(observer) = &self.shared.observer {
+            observer.disconnected(&self.name);
+        }
     }
 
     fn notify(&self, notice: serde_json::Value) {
@@ -294,6 +318,7 @@ impl Supervisor {
 
     /// What follows an error: a wait, after which the next attempt is due, or the end.
     async fn recover(&mut self, error: Error) -> Option<End> {
+        self.is_down();
         let is_final = match error.retry() {
             _ if self.is_lost => true,
             Retry::Automatic => false,
@@ -343,6 +368,7 @@ impl Supervisor {
     }
 
     fn fail(&self, error: &Error) {
+        self.is_down();
         let shared = &self.shared;
         tracing::error!(code = error.code().as_str(), "{error}");
         self.blame(error);

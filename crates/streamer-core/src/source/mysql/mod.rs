@@ -22,4 +22,5 @@ mod tracker;
 mod witness;
 mod words;
 
+pub use cell::AnswerColumn;
 pub use connector::MysqlConnector;

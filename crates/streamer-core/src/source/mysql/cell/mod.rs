@@ -15,6 +15,7 @@
 //!
 //! [`Code::LogUndecodable`]: crate::code::Code::LogUndecodable
 
+mod answer;
 mod calendar;
 mod compressed;
 mod decimal;
@@ -27,6 +28,7 @@ mod temporal;
 mod value;
 mod wire;
 
+pub use answer::AnswerColumn;
 pub use plan::CellPlan;
 
 #[cfg(test)]

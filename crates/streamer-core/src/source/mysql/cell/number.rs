@@ -8,7 +8,7 @@ const EXACT_POWERS: [f64; 13] = [1e0, 1e1, 1e2, 1e3, 1e4, 1e5, 1e6, 1e7, 1e8, 1e
 /// MySQL and MariaDB print a FLOAT with six significant digits (`FLT_DIG`), ties to even, so that 1.1 is "1.1" and
 /// 16777216 is "16777200"; that text, read as a double, is what every client of the text protocol shows.
 #[inline]
-pub(super) fn printed_float(value: f32) -> f64 {
+pub fn printed_float(value: f32) -> f64 {
     let exact = f64::from(value);
     let size = exact.abs();
     if size < 1e6 && exact.fract() == 0.0 {

@@ -1,0 +1,135 @@
+'use strict'
+
+// A change is delivered before its row can be read: what is asked for in between must be neither old nor kept.
+
+const assert = require('node:assert/strict')
+const { after, before, test } = require('node:test')
+const { Streamer } = require('../..')
+const { eventually, freshDatabase, openKit } = require('../support/servers')
+
+const ROWS = 'SELECT id, v FROM t WHERE id = ?'
+
+/** @type {Awaited<ReturnType<typeof openKit>>} */
+let kit
+/** @type {Record<string, any>} */
+const servers = {}
+before(async () => {
+  kit = await openKit()
+  servers.mysql = await kit.mysql({ args: ['--gtid-mode=ON', '--enforce-gtid-consistency=ON'] })
+  servers.mariadb = await kit.mariadb({ args: [] })
+})
+after(() => kit?.close())
+
+/** A streamer with a cache over a table of versions. @param {string} kind @param {object} [cache] */
+async function versions(kind, cache = {}, rows = 3) {
+  const database = await freshDatabase(servers[kind])
+  const connection = await database.connect()
+  await connection.query('CREATE TABLE t (id INT PRIMARY KEY, v INT NOT NULL)')
+  const values = Array.from({ length: rows }, (_, id) => [id, 0])
+  await connection.query('INSERT INTO t VALUES ?', [values])
+  const streamer = new Streamer({
+    source: { url: database.url },
+    cache,
+    heartbeat: { intervalMs: 100, timeoutMs: 2000 },
+  })
+  const told = new Map()
+  streamer.on('batch', batch => {
+    for (const { after } of batch)
+      if (after !== null) told.set(after.id, Math.max(told.get(after.id) ?? 0, after.v))
+  })
+  await streamer.start()
+  return { database, connection, streamer, told }
+}
+
+/** Asks until memory answers. */
+async function warm(streamer, id) {
+  await eventually(
+    async () => {
+      const { hits } = streamer.cache.stats()
+      await streamer.query(ROWS, [id])
+      return streamer.cache.stats().hits > hits
+    },
+    { what: 'an answer from memory' }
+  )
+}
+
+test('a read in the window before a commit is visible gives the new row, and none keeps the old one (MariaDB)', async () => {
+  const { connection, streamer, told } = await versions('mariadb')
+  await warm(streamer, 1)
+  await connection.query('SET GLOBAL rpl_semi_sync_master_wait_point=AFTER_SYNC')
+  await connection.query('SET GLOBAL rpl_semi_sync_master_wait_no_slave=ON')
+  await connection.query('SET GLOBAL rpl_semi_sync_master_timeout=300')
+  let early = 0
+  const database = new URL(servers.mariadb.url)
+  assert.ok(database)
+  for (let v = 1; v <= 20; v++) {
+    await connection.query('SET GLOBAL rpl_semi_sync_master_enabled=OFF')
+    await connection.query('SET GLOBAL rpl_semi_sync_master_enabled=ON')
+    let isCommitted = false
+    const written = connection.query('UPDATE t SET v = ? WHERE id = 1', [v]).then(() => (isCommitted = true))
+    await eventually(() => told.get(1) === v, { what: `the event of version ${v}` })
+    if (!isCommitted) {
+      early++
+      // The server itself still shows the old row.
+      const [old] = await streamer.query(ROWS, [1], { cache: false })
+      assert.equal(old.v, v - 1)
+    }
+    const [row] = await streamer.query(ROWS, [1])
+    assert.equal(row.v, v)
+    await written
+    assert.equal((await streamer.query(ROWS, [1]))[0].v, v)
+  }
+  assert.ok(early >= 15, `the event came first in ${early} of 20 writes only: nothing was tested`)
+  await connection.query('SET GLOBAL rpl_semi_sync_master_enabled=OFF')
+  await streamer.stop()
+  await connection.end()
+})
+
+for (const kind of ['mysql', 'mariadb']) {
+  test(`sixteen writers, then silence: no read is older than its event, and no entry stays stale (${kind})`, async () => {
+    const KEYS = 3000
+    const { database, connection, streamer, told } = await versions(kind, {}, KEYS)
+    await warm(streamer, 1)
+    const end = Date.now() + 5000
+    const failures = []
+    let reads = 0
+    let writes = 0
+    const ask = async id => {
+      const least = told.get(id) ?? 0
+      const [row] = await streamer.query(ROWS, [id])
+      reads++
+      if (row.v < least) failures.push(`key ${id}: told of ${least}, given ${row.v}`)
+    }
+    // The worst case: whoever hears of a change asks at once.
+    streamer.on('batch', batch => {
+      for (const change of batch)
+        if (change.after !== null) ask(change.after.id).catch(error => failures.push(String(error)))
+    })
+    const writer = async () => {
+      const own = await database.connect()
+      while (Date.now() < end) {
+        await own.query('UPDATE t SET v = v + 1 WHERE id = ?', [Math.floor(Math.random() * KEYS)])
+        writes++
+      }
+      await own.end()
+    }
+    await Promise.all(Array.from({ length: 16 }, writer))
+    await eventually(
+      async () => {
+        const [[{ total }]] = await connection.query('SELECT CAST(SUM(v) AS SIGNED) AS total FROM t')
+        return Number(total) === [...told.values()].reduce((sum, v) => sum + v, 0)
+      },
+      { what: 'every change to be delivered' }
+    )
+    const [rows] = await connection.query('SELECT id, v FROM t')
+    let stale = 0
+    for (const { id, v } of rows) if ((await streamer.query(ROWS, [id]))[0].v !== v) stale++
+    const stats = streamer.cache.stats()
+    console.log(kind, { reads, writes, stale, failures: failures.length, ...stats })
+    assert.deepEqual(failures.slice(0, 5), [])
+    assert.equal(stale, 0)
+    assert.ok(writes > 500 && reads > 500, `${writes} writes and ${reads} reads are too few`)
+    await streamer.stop()
+    await connection.end()
+  })
+}

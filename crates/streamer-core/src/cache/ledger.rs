@@ -1,0 +1,421 @@
+//! The rule: what was changed when, what of it is proved to be visible, and so which values may be kept and served.
+//!
+//! One ledger a source. Changes are recorded under a *sequence*, a number of this process that grows in the order of
+//! the log. No log position is compared here: a place in the log only says which proof covers a sequence.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
+use std::time::Instant;
+
+use super::dependency::{Dependency, TableName};
+use crate::offset::GtidSet;
+
+/// Number of a step in the log, of this process.
+pub type Sequence = u64;
+
+/// Most values of a column whose last change is remembered one by one.
+const MAX_VALUES: usize = 65_536;
+
+/// Most places that wait for a proof; more are joined.
+const MAX_PENDING: usize = 4_096;
+
+/// What proves that everything up to a sequence is visible.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Place {
+    /// These are in the server's `gtid_executed`.
+    Gtids(GtidSet),
+    /// Only time: the server has no GTIDs.
+    Since(Instant),
+}
+
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+struct Column {
+    /// A value that stands not in `values` was changed here at the latest.
+    floor: Sequence,
+    values: HashMap<i128, Sequence>,
+}
+
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+struct Table {
+    /// Newest change of any row.
+    any: Sequence,
+    /// Newest change of which the rows are not known: truncate, DDL, rows without a column that is watched.
+    whole: Sequence,
+    /// Columns that some dependency asks for.
+    columns: HashMap<Arc<str>, Column>,
+}
+
+/// See the module's header and that of [`cache`](super).
+#[derive(Debug, Clone)]
+pub struct Ledger {
+    /// Changes are recorded under this sequence.
+    current: Sequence,
+    /// Something was recorded under it.
+    is_dirty: bool,
+    /// What was recorded cannot be proved by the places of transactions: changes may be missing.
+    needs_anchor: bool,
+    /// Everything up to it is in every snapshot that is taken from now on.
+    visible: Sequence,
+    /// Newest change that concerns everything.
+    all: Sequence,
+    tables: HashMap<TableName, Table>,
+    pending: VecDeque<(Sequence, Place)>,
+}
+
+impl Default for Ledger {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Ledger {
+    /// A ledger that knows nothing: nothing may be kept before [`anchor`](Self::anchor) or [`mark`](Self::mark) was
+    /// proved.
+    pub fn new() -> Self {
+        Self {
+            current: 1,
+            is_dirty: true,
+            needs_anchor: true,
+            visible: 0,
+            all: 1,
+            tables: HashMap::new(),
+            pending: VecDeque::new(),
+        }
+    }
+
+    /// Whether changes of this table matter to anything: others need not be recorded.
+    pub fn is_watched(&self, table: &TableName) -> bool {
+        self.tables.contains_key(table)
+    }
+
+    /// Columns of a table by whose values changes are to be recorded.
+    pub fn watched_columns(&self, table: &TableName) -> Vec<Arc<str>> {
+        match self.tables.get(table) {
+            Some(table) => table.columns.keys().cloned().collect(),
+            None => Vec::new(),
+        }
+    }
+
+    /// Begins to record what a dependency asks for. What was changed before is not known, so it counts as changed now.
+    pub fn watch(&mut self, dependency: &Dependency) {
+        let now = self.newest();
+        let table = self
+            .tables
+            .entry(dependency.table.clone())
+            .or_insert_with(|| Table {
+                any: now,
+                whole: now,
+                columns: HashMap::new(),
+            });
+        for equality in &dependency.equalities {
+            if !table.columns.contains_key(&equality.column) {
+                let column = Column {
+                    floor: now,
+                    values: HashMap::new(),
+                };
+                table.columns.insert(Arc::clone(&equality.column), column);
+            }
+        }
+    }
+
+    /// The sequence of the newest change.
+    pub fn newest(&self) -> Sequence {
+        if self.is_dirty {
+            self.current
+        } else {
+            self.current - 1
+        }
+    }
+
+    /// Up to which sequence everything is proved to be visible.
+    pub fn visible(&self) -> Sequence {
+        self.visible
+    }
+
+    fn touch(&mut self) -> Sequence {
+        self.is_dirty = true;
+        self.current
+    }
+
+    /// A row of `table` had or has these values in watched columns; `None` where a watched column has a value that is
+    /// no integer, which no equality names.
+    pub fn row(&mut self, table: &TableName, values: &[(Arc<str>, Option<i128>)]) {
+        if !self.tables.contains_key(table) {
+            return;
+        }
+        let now = self.touch();
+        let Some(table) = self.tables.get_mut(table) else {
+            return;
+        };
+        table.any = now;
+        for (name, value) in values {
+            if let (Some(column), Some(value)) = (table.columns.get_mut(name), value) {
+                if column.values.len() >= MAX_VALUES && !column.values.contains_key(value) {
+                    column.floor = now;
+                    column.values.clear();
+                }
+                column.values.insert(*value, now);
+            }
+        }
+    }
+
+    /// Any row of `table` may have changed.
+    pub fn whole_table(&mut self, table: &TableName) {
+        let now = self.touch();
+        if let Some(table) = self.tables.get_mut(table) {
+            table.any = now;
+            table.whole = now;
+        }
+    }
+
+    /// Any row of any table of `database` may have changed.
+    pub fn whole_database(&mut self, database: &str) {
+        let now = self.touch();
+        let database = database.to_lowercase();
+        for (name, table) in &mut self.tables {
+            if name.parts().0 == database {
+                table.any = now;
+                table.whole = now;
+            }
+        }
+    }
+
+    /// What depends on these rows is to be asked for again.
+    pub fn touch_dependency(&mut self, dependency: &Dependency) {
+        if dependency.equalities.is_empty() {
+            return self.whole_table(&dependency.table);
+        }
+        for equality in &dependency.equalities {
+            for value in &equality.values {
+                self.row(&dependency.table, &[(Arc::clone(&equality.column), Some(*value))]);
+            }
+        }
+    }
+
+    /// Anything may have changed, unseen.
+    pub fn everything(&mut self) {
+        self.all = self.touch();
+        self.needs_anchor = true;
+    }
+
+    /// Anything is to be asked for again; nothing was missed.
+    pub fn clear(&mut self) {
+        self.all = self.touch();
+    }
+
+    /// The transactions of what was recorded have ended; `place` covers all of them. Inside a transaction it is not
+    /// called: its rows are proved with its end.
+    pub fn close(&mut self, place: Place) {
+        if self.is_dirty && !self.needs_anchor {
+            self.push(place);
+        }
+    }
+
+    /// Everything that was delivered lies before `place`, whatever was missed.
+    pub fn anchor(&mut self, place: Place) {
+        if self.is_dirty {
+            self.needs_anchor = false;
+            self.push(place);
+        }
+    }
+
+    fn push(&mut self, place: Place) {
+        if self.pending.len() >= MAX_PENDING
+            && let Some((sequence, last)) = self.pending.back_mut()
+        {
+            // Later, and so of more: the joined place proves both.
+            *sequence = self.current;
+            *last = last.joined(&place);
+        } else {
+            self.pending.push_back((self.current, place));
+        }
+        self.current += 1;
+        self.is_dirty = false;
+    }
+
+    /// Sets a mark: everything that was recorded is at most its sequence, and everything later is above it. For proofs
+    /// that need no places: the end of the log is read after the mark.
+    pub fn mark(&mut self) -> Sequence {
+        let newest = self.newest();
+        if self.is_dirty {
+            self.current += 1;
+            self.is_dirty = false;
+        }
+        newest
+    }
+
+    /// Everything up to `sequence` is in every snapshot that is taken from now on.
+    pub fn prove(&mut self, sequence: Sequence) {
+        self.visible = self.visible.max(sequence);
+        while self
+            .pending
+            .front()
+            .is_some_and(|(first, _)| *first <= self.visible)
+        {
+            self.pending.pop_front();
+        }
+    }
+
+    /// Proves every leading place of which `is_covered` holds. A place behind one that is not covered proves nothing.
+    pub fn prove_places(&mut self, mut is_covered: impl FnMut(&Place) -> bool) {
+        while let Some((sequence, place)) = self.pending.front()
+            && is_covered(place)
+        {
+            self.visible = self.visible.max(*sequence);
+            self.pending.pop_front();
+        }
+    }
+
+    /// Whether the places of transactions can prove what was recorded: not while an anchor is missing.
+    pub fn is_provable(&self) -> bool {
+        !self.needs_anchor
+    }
+
+    /// What has to be proved before `sequence` counts as visible: places that wait, up to it.
+    pub fn pending(&self, sequence: Sequence) -> impl Iterator<Item = &Place> {
+        self.pending
+            .iter()
+            .filter(move |(waiting, _)| *waiting <= sequence)
+            .map(|(_, place)| place)
+    }
+
+    /// The newest change that touched one of these.
+    pub fn last_change(&self, dependencies: &[Dependency]) -> Sequence {
+        dependencies
+            .iter()
+            .map(|dependency| self.last_change_of(dependency))
+            .fold(self.all, Sequence::max)
+    }
+
+    fn last_change_of(&self, dependency: &Dependency) -> Sequence {
+        let Some(table) = self.tables.get(&dependency.table) else {
+            return self.newest();
+        };
+        // A row fulfils a conjunction only where it fulfils each part: one part that was not touched is enough.
+        let rows = dependency.equalities.iter().map(|equality| {
+            let Some(column) = table.columns.get(&equality.column) else {
+                return table.any;
+            };
+            let values = equality
+                .values
+                .iter()
+                .filter_map(|value| column.values.get(value));
+            values.copied().fold(column.floor, Sequence::max)
+        });
+        rows.min().unwrap_or(table.any).max(table.whole)
+    }
+}
+
+impl Place {
+    fn joined(&self, later: &Self) -> Self {
+        match (self, later) {
+            (Self::Gtids(earlier), Self::Gtids(later)) => Self::Gtids(earlier.union(later)),
+            _ => later.clone(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn table() -> TableName {
+        TableName::new("d", "T")
+    }
+
+    fn on(pairs: &[(&str, &[i128])]) -> Vec<Dependency> {
+        let equalities = pairs
+            .iter()
+            .map(|(column, values)| super::super::Equality {
+                column: Arc::from(*column),
+                values: values.to_vec(),
+            })
+            .collect();
+        vec![Dependency {
+            table: table(),
+            equalities,
+        }]
+    }
+
+    fn watched(dependencies: &[&[Dependency]]) -> Ledger {
+        let mut ledger = Ledger::new();
+        for dependency in dependencies.iter().flat_map(|each| each.iter()) {
+            ledger.watch(dependency);
+        }
+        ledger.anchor(Place::Since(Instant::now()));
+        ledger.prove_places(|_| true);
+        ledger
+    }
+
+    fn row(ledger: &mut Ledger, values: &[(&str, i128)]) {
+        let values: Vec<_> = values
+            .iter()
+            .map(|(name, value)| (Arc::from(*name), Some(*value)))
+            .collect();
+        ledger.row(&table(), &values);
+        ledger.mark();
+    }
+
+    #[test]
+    fn a_conjunction_is_touched_only_where_each_part_is() {
+        let (both, five) = (on(&[("a", &[1]), ("b", &[2])]), on(&[("a", &[5])]));
+        let mut ledger = watched(&[&both, &five]);
+        let before = ledger.visible();
+        row(&mut ledger, &[("a", 1), ("b", 3)]);
+        assert!(ledger.last_change(&both) <= before);
+        row(&mut ledger, &[("a", 1), ("b", 2)]);
+        assert!(ledger.last_change(&both) > before);
+        assert!(ledger.last_change(&five) <= before);
+        assert!(ledger.last_change(&[Dependency::on_table(table())]) > before);
+    }
+
+    #[test]
+    fn a_column_that_was_not_watched_counts_as_changed_now() {
+        let mut ledger = watched(&[&on(&[("a", &[1])])]);
+        row(&mut ledger, &[("a", 1)]);
+        let late = on(&[("c", &[7])]);
+        for dependency in &late {
+            ledger.watch(dependency);
+        }
+        assert!(ledger.last_change(&late) > ledger.visible());
+    }
+
+    #[test]
+    fn values_beyond_the_bound_raise_the_floor() {
+        let first = on(&[("a", &[-1])]);
+        let mut ledger = watched(&[&first]);
+        let before = ledger.visible();
+        for value in 0..=MAX_VALUES as i128 {
+            row(&mut ledger, &[("a", value)]);
+        }
+        assert!(ledger.last_change(&first) > before);
+    }
+
+    #[test]
+    fn a_place_is_not_proved_before_the_ones_in_front_of_it() {
+        let mut ledger = watched(&[&on(&[])]);
+        let moment = Instant::now();
+        for _ in 0..2 {
+            ledger.row(&table(), &[]);
+            ledger.close(Place::Since(moment));
+        }
+        let visible = ledger.visible();
+        let mut first = true;
+        ledger.prove_places(|_| !std::mem::take(&mut first));
+        assert_eq!(ledger.visible(), visible);
+        ledger.prove_places(|_| true);
+        assert_eq!(ledger.visible(), ledger.newest());
+    }
+
+    #[test]
+    fn after_a_gap_the_end_of_a_transaction_proves_nothing_before_an_anchor_does() {
+        let mut ledger = watched(&[&on(&[])]);
+        ledger.everything();
+        ledger.close(Place::Since(Instant::now()));
+        ledger.prove_places(|_| true);
+        assert!(ledger.last_change(&on(&[])) > ledger.visible());
+        ledger.anchor(Place::Since(Instant::now()));
+        ledger.prove_places(|_| true);
+        assert!(ledger.last_change(&on(&[])) <= ledger.visible());
+    }
+}

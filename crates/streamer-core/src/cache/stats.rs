@@ -1,0 +1,73 @@
+//! What the cache did, counted.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// Counters since the start.
+#[derive(Debug, Default)]
+pub struct Counters {
+    /// Reads that memory answered.
+    pub hits: AtomicU64,
+    /// Reads that it could not answer, although what was asked for may be cached.
+    pub misses: AtomicU64,
+    /// Reads of what may not be cached.
+    pub bypassed: AtomicU64,
+    /// Queries and loads that were made.
+    pub loads: AtomicU64,
+    /// Reads that waited for the load of another.
+    pub coalesced: AtomicU64,
+    /// Entries that were found to be touched by a change.
+    pub invalidated: AtomicU64,
+    /// Values that could not be kept, because something touched what they depend on meanwhile.
+    pub rejected: AtomicU64,
+    /// Questions to the server about what is visible.
+    pub proofs: AtomicU64,
+}
+
+/// Counters and sizes at one moment.
+#[derive(Debug, Clone, Copy)]
+pub struct Figures {
+    /// See [`Counters`].
+    pub hits: u64,
+    /// See [`Counters`].
+    pub misses: u64,
+    /// See [`Counters`].
+    pub bypassed: u64,
+    /// See [`Counters`].
+    pub loads: u64,
+    /// See [`Counters`].
+    pub coalesced: u64,
+    /// See [`Counters`].
+    pub invalidated: u64,
+    /// See [`Counters`].
+    pub rejected: u64,
+    /// See [`Counters`].
+    pub proofs: u64,
+    /// Entries in memory.
+    pub entries: usize,
+    /// Their bytes.
+    pub bytes: u64,
+}
+
+impl Counters {
+    /// Counts one.
+    pub fn add(counter: &AtomicU64) {
+        counter.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// The counters now, with sizes.
+    pub fn figures(&self, entries: usize, bytes: u64) -> Figures {
+        let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        Figures {
+            hits: read(&self.hits),
+            misses: read(&self.misses),
+            bypassed: read(&self.bypassed),
+            loads: read(&self.loads),
+            coalesced: read(&self.coalesced),
+            invalidated: read(&self.invalidated),
+            rejected: read(&self.rejected),
+            proofs: read(&self.proofs),
+            entries,
+            bytes,
+        }
+    }
+}

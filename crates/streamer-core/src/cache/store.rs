@@ -1,0 +1,121 @@
+//! The first level: entries in memory, weighed by bytes.
+//!
+//! Entries are not searched when something changes: an entry that a change touched is found out when it is asked for,
+//! and leaves then, or when the room is needed. So an invalidation costs the same however many entries it concerns, and
+//! there is one judge only.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use quick_cache::Weighter;
+use quick_cache::sync::Cache;
+
+use super::dependency::Dependency;
+use super::key::Key;
+use super::ledger::Sequence;
+use crate::event::Batch;
+
+/// Bytes that an entry costs beside its value: the key, two pointers, the map's slot.
+const OVERHEAD: usize = 128;
+
+/// Estimate from which the store's tables are sized; they grow by themselves.
+const TYPICAL_ENTRY: usize = 512;
+
+/// A cached value.
+#[derive(Debug)]
+pub enum Value {
+    /// Rows of a query in the stream's encoding.
+    Rows {
+        /// Cells; see [`event`](crate::event).
+        cells: Batch,
+        /// Their columns: a [`Shape`](crate::event::Shape) as JSON.
+        shape: Arc<str>,
+        /// Rows.
+        count: u32,
+    },
+    /// What JavaScript serialised.
+    Bytes(Vec<u8>),
+}
+
+impl Value {
+    /// Bytes in memory.
+    pub fn weight(&self) -> usize {
+        match self {
+            Self::Rows { cells, shape, .. } => cells.weight() + shape.len(),
+            Self::Bytes(bytes) => bytes.len(),
+        }
+    }
+}
+
+/// An entry.
+#[derive(Debug)]
+pub struct Entry {
+    /// What it holds.
+    pub value: Arc<Value>,
+    /// What it depends on.
+    pub dependencies: Arc<[Dependency]>,
+    /// Every change up to here is in it.
+    pub as_of: Sequence,
+    /// When it ends, whatever happens.
+    pub expires: Instant,
+}
+
+#[derive(Clone)]
+struct ByBytes;
+
+impl Weighter<Key, Arc<Entry>> for ByBytes {
+    fn weight(&self, _: &Key, entry: &Arc<Entry>) -> u64 {
+        let dependencies: usize = entry.dependencies.iter().map(Dependency::weight).sum();
+        (OVERHEAD + entry.value.weight() + dependencies) as u64
+    }
+}
+
+/// Entries by key.
+pub struct Store {
+    entries: Cache<Key, Arc<Entry>, ByBytes>,
+    max_bytes: usize,
+}
+
+impl Store {
+    /// A store that holds up to `max_bytes`.
+    pub fn new(max_bytes: usize) -> Self {
+        Self {
+            entries: Cache::with_weighter(max_bytes / TYPICAL_ENTRY, max_bytes as u64, ByBytes),
+            max_bytes,
+        }
+    }
+
+    /// The entry under a key, valid or not.
+    pub fn get(&self, key: &Key) -> Option<Arc<Entry>> {
+        self.entries.get(key)
+    }
+
+    /// Keeps an entry. One that would take an eighth of the room is not kept: it would cost too many others.
+    pub fn insert(&self, key: Key, entry: Entry) -> bool {
+        if entry.value.weight() > self.max_bytes / 8 {
+            return false;
+        }
+        self.entries.insert(key, Arc::new(entry));
+        true
+    }
+
+    /// Drops an entry.
+    pub fn remove(&self, key: &Key) -> bool {
+        self.entries.remove(key).is_some()
+    }
+
+    /// Drops all.
+    pub fn clear(&self) {
+        self.entries.clear();
+    }
+
+    /// Entries, and their bytes.
+    pub fn size(&self) -> (usize, u64) {
+        (self.entries.len(), self.entries.weight())
+    }
+}
+
+/// `ttl` give or take a tenth, so that what was filled together does not end together.
+pub fn jittered(ttl: Duration) -> Duration {
+    ttl.mul_f64(0.9 + 0.2 * fastrand::f64())
+}

@@ -1,0 +1,21 @@
+//! Who must know of a change before the application does.
+
+use crate::event::Batch;
+use crate::source::{Beat, Gap, SchemaChange};
+
+/// Is told of everything that a source hands over, in order, before it is delivered. Must not block. An engine without one pays
+/// nothing for it.
+pub trait Observer: Send + Sync + 'static {
+    /// The source streams, for the first time or again.
+    fn connected(&self, source: &str);
+    /// The source's connection broke, or it failed.
+    fn disconnected(&self, source: &str);
+    /// Changes.
+    fn batch(&self, source: &str, batch: &Batch);
+    /// A definition changed.
+    fn schema(&self, source: &str, change: &SchemaChange);
+    /// Changes may be missing.
+    fn gap(&self, source: &str, gap: &Gap);
+    /// The source lives.
+    fn beat(&self, source: &str, beat: &Beat);
+}

@@ -1,0 +1,115 @@
+//! Queries to MySQL and MariaDB: pooled, bounded, and answered from memory where the [`cache`](crate::cache) may.
+//!
+//! [`Queries`] of one source is told of every change before the application is ([`Observer`]), records it in the ledger, and
+//! proves by questions to the server what is visible (`proof.rs`). Rows of an answer stand in the encoding of the stream,
+//! so that a value is the same whichever way it came.
+//!
+//! # Guarantees
+//! - What [`Queries::query`] returns holds every change that was delivered before the call (MySQL without GTIDs: that was
+//!   delivered two seconds before it; see `proof.rs`).
+//! - Callers who ask for the same thing at the same time share one query, as long as none of them knows of a change that
+//!   the query may not hold.
+//! - While the source does not stream, or was silent for longer than the heartbeat allows, nothing is kept.
+//!
+//! # Relies on
+//! One server: the source's log and the pool's reads are of the same one. A source with several addresses is not cached.
+
+mod catalog;
+mod own;
+mod pool;
+mod proof;
+mod service;
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+pub use mysql_async::Value as Param;
+pub use proof::SETTLE;
+pub use service::{Executed, Queries};
+
+use crate::config::{Config, ConnectorConfig};
+use crate::event::Batch;
+use crate::pipeline::Observer;
+use crate::source::{Beat, Gap, SchemaChange};
+
+/// How one query is asked.
+#[derive(Debug, Clone, Default)]
+pub struct QueryOptions {
+    /// The database is asked, whatever is in memory.
+    pub bypasses: bool,
+    /// How long the answer may be kept; the configured time where absent.
+    pub ttl: Option<Duration>,
+    /// A position that the answer must hold.
+    pub after: Option<String>,
+}
+
+/// The queries of every source of an engine.
+pub struct Sources(HashMap<String, Arc<Queries>>);
+
+impl Sources {
+    /// For the sources of a configuration. Nothing connects yet.
+    pub fn new(config: &Config) -> Self {
+        let heartbeat = config.heartbeat.timeout;
+        let of = config.sources.iter().filter_map(|source| {
+            let ConnectorConfig::Mysql(mysql) = &source.connector else {
+                return None;
+            };
+            let queries = Queries::new(source, mysql.clone(), config.cache, heartbeat);
+            Some((source.name.clone(), Arc::new(queries)))
+        });
+        Self(of.collect())
+    }
+
+    /// The queries of a source; of the only one where no name is given.
+    pub fn get(&self, name: Option<&str>) -> Option<&Arc<Queries>> {
+        match name {
+            Some(name) => self.0.get(name),
+            None if self.0.len() == 1 => self.0.values().next(),
+            None => None,
+        }
+    }
+
+    /// All.
+    pub fn all(&self) -> impl Iterator<Item = &Arc<Queries>> {
+        self.0.values()
+    }
+}
+
+impl Observer for Sources {
+    fn connected(&self, source: &str) {
+        if let Some(queries) = self.0.get(source) {
+            queries.connected();
+        }
+    }
+
+    fn disconnected(&self, source: &str) {
+        if let Some(queries) = self.0.get(source) {
+            queries.disconnected();
+        }
+    }
+
+    fn batch(&self, source: &str, batch: &Batch) {
+        if let Some(queries) = self.0.get(source) {
+            queries.batch(batch);
+        }
+    }
+
+    fn schema(&self, source: &str, change: &SchemaChange) {
+        if let Some(queries) = self.0.get(source) {
+            queries.schema(change);
+        }
+    }
+
+    fn gap(&self, source: &str, gap: &Gap) {
+        if let Some(queries) = self.0.get(source) {
+            queries.gap(gap);
+        }
+    }
+
+    fn beat(&self, source: &str, beat: &Beat) {
+        if let Some(queries) = self.0.get(source) {
+            queries.beat(beat);
+        }
+    }
+}

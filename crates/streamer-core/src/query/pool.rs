@@ -1,0 +1,182 @@
+//! Connections to one MySQL or MariaDB server, bounded in number and in waiting.
+
+use std::time::Duration;
+
+use mysql_async::prelude::Queryable;
+use mysql_async::{ClientIdentity, Conn, OptsBuilder, Pool, PoolConstraints, PoolOpts, SslOpts, Value};
+use tokio::time::timeout;
+
+use crate::code::Code;
+use crate::config::{Address, MysqlConfig, TlsMode, VerifyTls};
+use crate::error::{Error, Result};
+
+/// Most connections for reads, and as many again for what leaves something behind.
+pub(super) const MAX_CONNECTIONS: usize = 10;
+/// Longest wait for a connection.
+const WAITING: Duration = Duration::from_secs(10);
+/// Longest wait for connections to end.
+const CLOSING: Duration = Duration::from_millis(500);
+/// Longest time of one statement.
+const STATEMENT: Duration = Duration::from_secs(60);
+/// Idle connections end after it.
+const IDLE: Duration = Duration::from_secs(60);
+/// Prepared statements that each connection keeps.
+const STATEMENTS: usize = 256;
+
+/// What reads and what the parser agree on: how text is quoted, and that TIMESTAMP is shown in UTC.
+const SESSION: [&str; 2] = [
+    "SET time_zone='+00:00'",
+    "SET sql_mode=(SELECT REPLACE(REPLACE(REPLACE(@@sql_mode,'ANSI_QUOTES',''),'NO_BACKSLASH_ESCAPES',''),'PIPES_AS_CONCAT',''))",
+];
+
+/// Two pools: statements that may leave something in their session (variables, temporary tables) never share one with reads.
+pub(super) struct Connections {
+    reads: Pool,
+    writes: Pool,
+}
+
+impl Connections {
+    /// Pools of a server; nothing connects yet. Must be called on a tokio runtime.
+    pub fn new(config: &MysqlConfig) -> Self {
+        Self {
+            reads: Pool::new(options(config, false)),
+            writes: Pool::new(options(config, true)),
+        }
+    }
+
+    /// Ends all connections, as far as they end in time.
+    pub async fn close(&self) {
+        let _ = timeout(CLOSING, self.reads.clone().disconnect()).await;
+        let _ = timeout(CLOSING, self.writes.clone().disconnect()).await;
+    }
+
+    /// A connection for statements that leave nothing behind.
+    pub async fn reader(&self) -> Result<Conn> {
+        connection(&self.reads).await
+    }
+
+    /// A connection that is reset afterwards.
+    pub async fn writer(&self) -> Result<Conn> {
+        connection(&self.writes).await
+    }
+}
+
+async fn connection(pool: &Pool) -> Result<Conn> {
+    match timeout(WAITING, pool.get_conn()).await {
+        Ok(Ok(connection)) => Ok(connection),
+        Ok(Err(error)) => Err(failed(&error)),
+        Err(_) => Err(Error::new(
+            Code::ServerBusy,
+            format!("A connection was expected within {WAITING:?}, all {MAX_CONNECTIONS} are in use."),
+        )
+        .with_advice("Make the queries shorter, or ask for less at the same time.")),
+    }
+}
+
+fn options(config: &MysqlConfig, resets: bool) -> OptsBuilder {
+    let constraints = PoolConstraints::new(0, MAX_CONNECTIONS).unwrap_or_default();
+    let pool = PoolOpts::default()
+        .with_constraints(constraints)
+        .with_inactive_connection_ttl(IDLE)
+        .with_reset_connection(resets);
+    let mut options = OptsBuilder::default()
+        .user(Some(config.user.clone()))
+        .pass(Some(config.password.reveal().to_owned()))
+        .db_name(config.database.clone())
+        .prefer_socket(false)
+        .tcp_nodelay(true)
+        .stmt_cache_size(STATEMENTS)
+        .setup(SESSION.to_vec())
+        .pool_opts(pool);
+    match config.addresses.first() {
+        Some(Address::Tcp { host, port }) => options = options.ip_or_hostname(host.clone()).tcp_port(*port),
+        Some(Address::Socket(path)) => options = options.socket(Some(path.to_string_lossy().into_owned())),
+        None => {}
+    }
+    options.ssl_opts(tls(config))
+}
+
+fn tls(config: &MysqlConfig) -> Option<SslOpts> {
+    match &config.tls {
+        TlsMode::Off => None,
+        TlsMode::Preferred => (!config.addresses.iter().all(Address::is_local)).then(|| {
+            SslOpts::default()
+                .with_danger_accept_invalid_certs(true)
+                .with_danger_skip_domain_validation(true)
+        }),
+        TlsMode::Required {
+            authorities,
+            identity,
+            verify,
+        } => {
+            let mut options = SslOpts::default()
+                .with_danger_accept_invalid_certs(verify.is_none())
+                .with_danger_skip_domain_validation(*verify != Some(VerifyTls::Identity));
+            if let Some(pem) = authorities {
+                options = options
+                    .with_root_certs(vec![pem.clone().into()])
+                    .with_disable_built_in_roots(true);
+            }
+            if let Some((chain, key)) = identity {
+                let identity =
+                    ClientIdentity::new(chain.clone().into(), key.reveal().as_bytes().to_vec().into());
+                options = options.with_client_identity(Some(identity));
+            }
+            Some(options)
+        }
+    }
+}
+
+/// Waits for a statement no longer than it may take.
+pub(super) async fn within<T>(statement: impl Future<Output = mysql_async::Result<T>>) -> Result<T> {
+    match timeout(STATEMENT, statement).await {
+        Ok(Ok(answer)) => Ok(answer),
+        Ok(Err(error)) => Err(failed(&error)),
+        Err(_) => Err(Error::new(
+            Code::Timeout,
+            format!("An answer to a statement was expected within {STATEMENT:?}, none came."),
+        )),
+    }
+}
+
+/// Rows of a statement of ours, as text.
+pub(super) async fn texts(
+    connection: &mut Conn,
+    sql: &str,
+    params: Vec<Value>,
+) -> Result<Vec<Vec<Option<String>>>> {
+    let rows: Vec<mysql_async::Row> = if params.is_empty() {
+        within(connection.query(sql)).await?
+    } else {
+        within(connection.exec(sql, params)).await?
+    };
+    let text = |value: Value| match value {
+        Value::NULL => None,
+        Value::Bytes(bytes) => Some(String::from_utf8_lossy(&bytes).into_owned()),
+        Value::Int(number) => Some(number.to_string()),
+        Value::UInt(number) => Some(number.to_string()),
+        other => Some(other.as_sql(true)),
+    };
+    Ok(rows
+        .into_iter()
+        .map(|row| row.unwrap().into_iter().map(text).collect())
+        .collect())
+}
+
+/// An error of the driver. What a server says of a statement may hold a part of it, never a parameter.
+pub(super) fn failed(error: &mysql_async::Error) -> Error {
+    match error {
+        mysql_async::Error::Server(refusal) => {
+            let sentence = format!("The server refused the statement: {}", refusal.message);
+            Error::new(Code::ServerRefused, sentence)
+                .with_detail("serverCode", refusal.code)
+                .with_detail("sqlState", refusal.state.clone())
+        }
+        mysql_async::Error::Io(_) => Error::new(Code::ConnectionLost, "The connection for queries broke.")
+            .with_advice("Ask again; another connection is made."),
+        other => Error::new(
+            Code::ProtocolUnexpected,
+            format!("The driver could not go on: {other}."),
+        ),
+    }
+}

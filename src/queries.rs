@@ -1,0 +1,350 @@
+//! Queries and the cache, as methods of `Engine`.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use napi::Result;
+use napi::bindgen_prelude::{BigInt, Buffer, Either6, Env, Float64Array, Null, Object, ToNapiValue};
+use napi_derive::napi;
+use streamer_core::cache::{Dependency, Sequence, Value};
+use streamer_core::code::Code;
+use streamer_core::error::Error;
+use streamer_core::query::{Param, Queries, QueryOptions};
+
+use crate::engine::Engine;
+use crate::failure::thrown;
+
+/// A parameter as it comes from JavaScript.
+type JsParam = Either6<Null, bool, f64, BigInt, String, Buffer>;
+
+/// A table with integers by column.
+type Named = (String, Vec<(String, i128)>);
+
+/// A load of the application.
+struct Load {
+    queries: Arc<Queries>,
+    dependencies: Arc<[Dependency]>,
+    as_of: Option<Sequence>,
+    generation: Sequence,
+}
+
+/// Loads of the application that are under way, by number.
+#[derive(Default)]
+pub struct Loads {
+    last: AtomicU64,
+    open: Mutex<HashMap<u64, Load>>,
+}
+
+impl Loads {
+    fn with<T>(&self, run: impl FnOnce(&mut HashMap<u64, Load>) -> T) -> T {
+        run(&mut self.open.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+/// Rows of an answer as `lib/queries.js` reads them: cells as in a batch.
+#[napi(object, object_from_js = false)]
+pub struct RowsPayload {
+    /// Cells, row by row.
+    pub numbers: Float64Array,
+    /// Text fields; absent where there are none.
+    pub text: Option<Buffer>,
+    /// Text fields with characters beyond Latin-1, as UTF-16; absent where there are none.
+    pub wide: Option<Buffer>,
+    /// All bytes fields; absent where there are none.
+    pub bytes: Option<Buffer>,
+    /// The columns, as a JSON object.
+    pub shape: String,
+    /// Rows.
+    pub count: u32,
+}
+
+fn payload(value: &Value) -> RowsPayload {
+    let piece = |bytes: &[u8]| (!bytes.is_empty()).then(|| Buffer::from(bytes));
+    match value {
+        Value::Rows { cells, shape, count } => RowsPayload {
+            numbers: Float64Array::new(cells.numbers.clone()),
+            text: piece(&cells.text),
+            wide: piece(&cells.wide),
+            bytes: piece(&cells.bytes),
+            shape: shape.to_string(),
+            count: *count,
+        },
+        // The keys of rows and of values of the application differ in kind.
+        Value::Bytes(_) => RowsPayload {
+            numbers: Float64Array::new(Vec::new()),
+            text: None,
+            wide: None,
+            bytes: None,
+            shape: "{}".into(),
+            count: 0,
+        },
+    }
+}
+
+fn param(param: JsParam) -> Param {
+    match param {
+        Either6::A(_) => Param::NULL,
+        Either6::B(value) => Param::Int(i64::from(value)),
+        Either6::C(value) if value.fract() == 0.0 && value.abs() < 9_007_199_254_740_992.0 => {
+            Param::Int(value as i64)
+        }
+        Either6::C(value) => Param::Double(value),
+        Either6::D(value) => match (value.get_i64(), value.get_u64()) {
+            ((small, true), _) => Param::Int(small),
+            (_, (false, large, true)) => Param::UInt(large),
+            // Wider than any column: as decimal text, which the server converts.
+            _ => Param::Bytes(value.get_i128().0.to_string().into_bytes()),
+        },
+        Either6::E(text) => Param::Bytes(text.into_bytes()),
+        Either6::F(bytes) => Param::Bytes(bytes.to_vec()),
+    }
+}
+
+fn params(from: Vec<JsParam>) -> Vec<Param> {
+    from.into_iter().map(param).collect()
+}
+
+fn ttl(ttl_ms: Option<f64>) -> Option<Duration> {
+    let ms = ttl_ms.filter(|ms| ms.is_finite() && *ms >= 0.0)?;
+    Some(Duration::from_secs_f64(ms.min(86_400_000.0) / 1000.0))
+}
+
+/// `[{ table, column?, value? }]` as JSON; the value is an integer in decimal text.
+fn read_dependencies(json: &str) -> Result<Vec<Named>> {
+    let invalid = || {
+        thrown(&Error::new(
+            Code::ArgumentInvalid,
+            "dependsOn: expected tables with integer keys.",
+        ))
+    };
+    let list: Vec<(String, Vec<(String, String)>)> = serde_json::from_str(json).map_err(|_| invalid())?;
+    list.into_iter()
+        .map(|(table, equalities)| {
+            let equalities: Option<Vec<(String, i128)>> = equalities
+                .into_iter()
+                .map(|(column, value)| Some((column, value.parse().ok()?)))
+                .collect();
+            Ok((table, equalities.ok_or_else(invalid)?))
+        })
+        .collect()
+}
+
+impl Engine {
+    fn queries(&self, source: Option<&str>) -> Result<Arc<Queries>> {
+        self.running.sources.get(source).cloned().ok_or_else(|| {
+            thrown(&Error::new(
+                Code::ArgumentInvalid,
+                "source: expected the name of a configured source, which is needed where there are several.",
+            ))
+        })
+    }
+
+    /// Runs a future on the engine's runtime and settles a promise with it.
+    fn promise<'env, T, F>(&self, env: &'env Env, future: F) -> Result<Object<'env>>
+    where
+        T: ToNapiValue + Send + 'static,
+        F: Future<Output = streamer_core::error::Result<T>> + Send + 'static,
+    {
+        let lease = self.running.lease()?;
+        let (deferred, promise) = env.create_deferred()?;
+        lease.handle().spawn(async move {
+            match future.await {
+                Ok(value) => deferred.resolve(move |_| Ok(value)),
+                Err(error) => deferred.reject(thrown(&error)),
+            }
+        });
+        Ok(promise)
+    }
+}
+
+#[napi]
+impl Engine {
+    /// What memory holds for a query; `null` where it must be asked.
+    #[napi]
+    pub fn lookup(
+        &self,
+        source: Option<String>,
+        sql: String,
+        #[napi(ts_arg_type = "(null | boolean | number | bigint | string | Buffer)[]")] values: Vec<JsParam>,
+    ) -> Result<Option<RowsPayload>> {
+        let queries = self.queries(source.as_deref())?;
+        let found = queries
+            .lookup(&sql, &params(values))
+            .map_err(|error| thrown(&error))?;
+        Ok(found.map(|value| payload(&value)))
+    }
+
+    /// The answer to a query, from memory or from the server.
+    #[napi(ts_return_type = "Promise<RowsPayload>")]
+    #[allow(clippy::too_many_arguments)]
+    pub fn query<'env>(
+        &self,
+        env: &'env Env,
+        source: Option<String>,
+        sql: String,
+        #[napi(ts_arg_type = "(null | boolean | number | bigint | string | Buffer)[]")] values: Vec<JsParam>,
+        bypasses: bool,
+        ttl_ms: Option<f64>,
+        after: Option<String>,
+    ) -> Result<Object<'env>> {
+        let queries = self.queries(source.as_deref())?;
+        let params = params(values);
+        let options = QueryOptions {
+            bypasses,
+            ttl: ttl(ttl_ms),
+            after,
+        };
+        self.promise(env, async move {
+            let value = queries.query(&sql, &params, &options).await?;
+            Ok(payload(&value))
+        })
+    }
+
+    /// Runs a statement that changes something; resolves with `{ affectedRows, insertId, position }` as JSON text.
+    #[napi(ts_return_type = "Promise<string>")]
+    pub fn execute<'env>(
+        &self,
+        env: &'env Env,
+        source: Option<String>,
+        sql: String,
+        #[napi(ts_arg_type = "(null | boolean | number | bigint | string | Buffer)[]")] values: Vec<JsParam>,
+    ) -> Result<Object<'env>> {
+        let queries = self.queries(source.as_deref())?;
+        let params = params(values);
+        self.promise(env, async move {
+            let done = queries.execute(&sql, &params).await?;
+            let json = serde_json::json!({
+                "affectedRows": done.affected,
+                "insertId": done.last_insert_id.map(|id| id.to_string()),
+                "position": done.position,
+            });
+            Ok(json.to_string())
+        })
+    }
+
+    /// Why a statement is cached or not, as JSON text.
+    #[napi(ts_return_type = "Promise<string>")]
+    pub fn explain<'env>(&self, env: &'env Env, source: Option<String>, sql: String) -> Result<Object<'env>> {
+        let queries = self.queries(source.as_deref())?;
+        self.promise(env, async move { Ok(queries.explain(&sql).await?.to_string()) })
+    }
+
+    /// A value of the application, as it was given to `endLoad`; `null` where it must be loaded.
+    #[napi]
+    pub fn wrapped(&self, source: Option<String>, key: String) -> Result<Option<Buffer>> {
+        let queries = self.queries(source.as_deref())?;
+        let found = queries.wrapped(&key).map_err(|error| thrown(&error))?;
+        Ok(found.and_then(|value| match &*value {
+            Value::Bytes(bytes) => Some(Buffer::from(bytes.clone())),
+            Value::Rows { .. } => None,
+        }))
+    }
+
+    /// Announces a load; resolves with its number when it may begin. `endLoad` must follow.
+    #[napi(ts_return_type = "Promise<number>")]
+    pub fn begin_load<'env>(
+        &self,
+        env: &'env Env,
+        source: Option<String>,
+        depends_on: String,
+    ) -> Result<Object<'env>> {
+        let queries = self.queries(source.as_deref())?;
+        let on = read_dependencies(&depends_on)?;
+        let running = Arc::clone(&self.running);
+        self.promise(env, async move {
+            let dependencies = queries.dependencies(&on).await?;
+            let generation = queries.generation(&dependencies);
+            let as_of = queries.begin(&dependencies).await?;
+            let number = running.loads.last.fetch_add(1, Ordering::Relaxed) + 1;
+            let load = Load {
+                queries,
+                dependencies,
+                as_of,
+                generation,
+            };
+            running.loads.with(|open| open.insert(number, load));
+            Ok(number as f64)
+        })
+    }
+
+    /// Whether a caller who comes now may share a load: nothing touched what it depends on since it was announced.
+    #[napi]
+    pub fn is_load_current(&self, number: f64) -> bool {
+        self.running.loads.with(|open| {
+            open.get(&(number as u64))
+                .is_some_and(|load| load.queries.generation(&load.dependencies) <= load.generation)
+        })
+    }
+
+    /// Ends a load; its value is kept where it may be. `null` where it failed.
+    #[napi]
+    pub fn end_load(&self, number: f64, key: String, value: Option<Buffer>, ttl_ms: Option<f64>) -> bool {
+        let Some(load) = self.running.loads.with(|open| open.remove(&(number as u64))) else {
+            return false;
+        };
+        match (value, load.as_of) {
+            (Some(value), Some(as_of)) => {
+                load.queries
+                    .end(&key, value.to_vec(), load.dependencies, as_of, ttl(ttl_ms))
+            }
+            _ => false,
+        }
+    }
+
+    /// Drops a value of the application; returns whether there was one.
+    #[napi]
+    pub fn drop_key(&self, source: Option<String>, key: String) -> Result<bool> {
+        Ok(self.queries(source.as_deref())?.drop_key(&key))
+    }
+
+    /// Lets everything that depends on these be asked for again.
+    #[napi(ts_return_type = "Promise<null>")]
+    pub fn invalidate<'env>(
+        &self,
+        env: &'env Env,
+        source: Option<String>,
+        depends_on: String,
+    ) -> Result<Object<'env>> {
+        let queries = self.queries(source.as_deref())?;
+        let on = read_dependencies(&depends_on)?;
+        self.promise(env, async move {
+            let dependencies = queries.dependencies(&on).await?;
+            queries.invalidate(&dependencies);
+            Ok(Null)
+        })
+    }
+
+    /// Drops everything.
+    #[napi]
+    pub fn clear_cache(&self) {
+        for queries in self.running.sources.all() {
+            queries.clear();
+        }
+    }
+
+    /// Figures of the caches of all sources together, as JSON text.
+    #[napi]
+    pub fn cache_stats(&self) -> String {
+        let mut sum: HashMap<&str, u64> = HashMap::new();
+        for queries in self.running.sources.all() {
+            let figures = queries.figures();
+            for (name, value) in [
+                ("hits", figures.hits),
+                ("misses", figures.misses),
+                ("bypassed", figures.bypassed),
+                ("loads", figures.loads),
+                ("coalesced", figures.coalesced),
+                ("invalidations", figures.invalidated),
+                ("rejectedFills", figures.rejected),
+                ("proofs", figures.proofs),
+                ("entries", figures.entries as u64),
+                ("bytes", figures.bytes),
+            ] {
+                *sum.entry(name).or_default() += value;
+            }
+        }
+        serde_json::json!(sum).to_string()
+    }
+}
