@@ -45,7 +45,13 @@ async function main() {
   run('git', ['diff', '--exit-code', '--', 'native.js', 'native.d.ts'])
   run('npm', ['run', '--silent', 'lint:package'])
   const rust = await shown('cargo', ['test', '--locked', '--workspace', '--quiet'])
-  const files = ['__test__', '__test__/cache', '__test__/capture', '__test__/mongodb', '__test__/sqlite'].flatMap(testFiles)
+  const files = [
+    '__test__',
+    '__test__/cache',
+    '__test__/capture',
+    '__test__/mongodb',
+    '__test__/sqlite',
+  ].flatMap(testFiles)
   const js = await shown(process.execPath, [
     '--test',
     '--test-reporter=spec',

@@ -37,6 +37,8 @@ impl Sink for ToJavascript {
 /// What outlives a call from JavaScript.
 pub struct Running {
     core: pipeline::Engine,
+    /// Reads are kept.
+    has_cache: bool,
     /// Queries and caches.
     pub sources: Arc<Sources>,
     /// Loads of the application that are under way.
@@ -107,6 +109,7 @@ impl Engine {
             .is_some()
             .then(|| Arc::clone(&sources) as Arc<dyn Observer>);
         let running = Arc::new(Running {
+            has_cache: observer.is_some(),
             core: pipeline::Engine::observed(config, Arc::new(ToJavascript(on_item)), observer),
             sources,
             loads: crate::queries::Loads::default(),
@@ -193,7 +196,11 @@ impl Engine {
     /// Figures in the Prometheus text format.
     #[napi]
     pub fn metrics(&self) -> String {
-        self.running.core.metrics()
+        let mut text = self.running.core.metrics();
+        if let Some(end) = text.rfind("# EOF").filter(|_| self.running.has_cache) {
+            text.insert_str(end, &self.running.sources.metrics());
+        }
+        text
     }
 }
 

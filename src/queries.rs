@@ -136,7 +136,7 @@ impl Engine {
         self.running.sources.get(source).cloned().ok_or_else(|| {
             thrown(&Error::new(
                 Code::ArgumentInvalid,
-                "source: expected the name of a configured source, which is needed where there are several.",
+                "source: expected the name of a MySQL or MariaDB source, which is needed where there are several.",
             ))
         })
     }

@@ -20,15 +20,15 @@ after(() => kit?.close())
 
 const KINDS = ['mysql', 'mariadb']
 
-/** @param {string} kind @param {string[]} statements */
-async function cached(kind, statements) {
+/** @param {string} kind @param {string[]} statements @param {{ intervalMs: number, timeoutMs: number }} [heartbeat] */
+async function cached(kind, statements, heartbeat = { intervalMs: 100, timeoutMs: 2000 }) {
   const database = await freshDatabase(servers[kind])
   const connection = await database.connect({ multipleStatements: true })
   for (const statement of statements) await connection.query(statement)
   const streamer = new Streamer({
     source: { url: database.url },
     cache: {},
-    heartbeat: { intervalMs: 100, timeoutMs: 2000 },
+    heartbeat,
   })
   await streamer.start()
   const end = async () => {
@@ -156,6 +156,45 @@ for (const kind of KINDS) {
     await end()
   })
 
+  test(`a position of a change inside a transaction counts for the whole of it (${kind})`, async () => {
+    const { connection, streamer, end } = await cached(kind, ['CREATE TABLE t (id INT PRIMARY KEY)'])
+    const changes = []
+    streamer.on('change', change => changes.push(change))
+    await connection.query('INSERT INTO t VALUES (1), (2), (3)')
+    await eventually(() => changes.length === 3, { what: 'the events' })
+    for (const { position } of changes) {
+      const [{ n }] = await streamer.query('SELECT COUNT(*) AS n FROM t', [], { after: position })
+      assert.equal(n, 3)
+    }
+    const other = kind === 'mysql' ? servers.mariadb : servers.mysql
+    const elsewhere = new Streamer({ source: other.url })
+    const { position } = await elsewhere.execute('CREATE DATABASE IF NOT EXISTS elsewhere')
+    await assert.rejects(streamer.query('SELECT 1 AS one', [], { after: position }), {
+      code: 'ERR_STREAMER_POSITION_INVALID',
+    })
+    await elsewhere.stop()
+    await end()
+  })
+
+  test(`an answer is kept before the first heartbeat, and figures count it (${kind})`, async () => {
+    const { connection, streamer, end } = await cached(
+      kind,
+      ['CREATE TABLE t (id INT PRIMARY KEY)', 'INSERT INTO t VALUES (1)'],
+      { intervalMs: 60_000, timeoutMs: 180_000 }
+    )
+    const ask = () => streamer.query('SELECT id FROM t WHERE id = 1')
+    await ask()
+    assert.equal(await isHit(streamer, ask), true)
+    const figure = name =>
+      Number(
+        new RegExp(`^streamer_cache_${name}{source="default"} (\\d+)$`, 'm').exec(streamer.metrics())?.[1]
+      )
+    assert.deepEqual([figure('hits_total'), figure('misses_total'), figure('entries')], [1, 1, 1])
+    assert.ok(figure('bytes') > 0 && streamer.metrics().endsWith('# EOF\n'))
+    await connection.query('DO 1')
+    await end()
+  })
+
   test(`wrap() loads once, keeps until its row changes, and gives copies (${kind})`, async () => {
     const { connection, streamer, end } = await cached(kind, [
       'CREATE TABLE t (id INT PRIMARY KEY, v INT)',
@@ -201,3 +240,26 @@ for (const kind of KINDS) {
     await end()
   })
 }
+
+test('without GTIDs a position is waited for by time (MySQL)', async () => {
+  const server = await kit.mysql({ args: ['--gtid-mode=OFF', '--enforce-gtid-consistency=OFF'] })
+  const database = await freshDatabase(server)
+  const connection = await database.connect()
+  await connection.query('CREATE TABLE t (id INT PRIMARY KEY)')
+  const streamer = new Streamer({ source: database.url, cache: true })
+  const changes = []
+  streamer.on('change', change => changes.push(change))
+  await streamer.start()
+  await connection.query('INSERT INTO t VALUES (1)')
+  await eventually(() => changes.length === 1, { what: 'the event' })
+  assert.deepEqual(await streamer.query('SELECT id FROM t', [], { after: changes[0].position }), [{ id: 1 }])
+  await streamer.stop()
+  await connection.end()
+  await server.stop()
+})
+
+test('other sources have no queries yet, and say so', async () => {
+  const streamer = new Streamer('sqlite:/nonexistent/app.db')
+  await assert.rejects(streamer.query('SELECT 1'), { code: 'ERR_STREAMER_ARGUMENT_INVALID' })
+  await streamer.stop()
+})

@@ -1,13 +1,15 @@
 //! Who must know of a change before the application does.
 
+use std::sync::Arc;
+
 use crate::event::Batch;
 use crate::source::{Beat, Gap, SchemaChange};
 
 /// Is told of everything that a source hands over, in order, before it is delivered. Must not block. An engine without one pays
 /// nothing for it.
 pub trait Observer: Send + Sync + 'static {
-    /// The source streams, for the first time or again.
-    fn connected(&self, source: &str);
+    /// The source streams, for the first time or again: which server, and from which position on.
+    fn connected(&self, source: &str, server: Option<Arc<str>>, position: Option<&str>);
     /// The source's connection broke, or it failed.
     fn disconnected(&self, source: &str);
     /// Changes.

@@ -128,7 +128,8 @@ impl Supervisor {
         self.keep_first_place().await?;
         let shared = &self.shared;
         if let Some(observer) = &shared.observer {
-            observer.connected(&self.name);
+            let position = self.connector.position();
+            observer.connected(&self.name, self.connector.server(), position.as_deref());
         }
         shared.board.enter(self.index, State::Streaming);
         if let Some((since, attempt)) = self.down.take() {

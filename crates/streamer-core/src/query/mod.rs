@@ -15,6 +15,7 @@
 //! One server: the source's log and the pool's reads are of the same one. A source with several addresses is not cached.
 
 mod catalog;
+mod figures;
 mod own;
 mod pool;
 mod proof;
@@ -70,6 +71,11 @@ impl Sources {
         }
     }
 
+    /// The figures of the caches in the OpenMetrics text format, without its last line.
+    pub fn metrics(&self) -> String {
+        figures::render(self.0.iter())
+    }
+
     /// All.
     pub fn all(&self) -> impl Iterator<Item = &Arc<Queries>> {
         self.0.values()
@@ -77,9 +83,9 @@ impl Sources {
 }
 
 impl Observer for Sources {
-    fn connected(&self, source: &str) {
+    fn connected(&self, source: &str, server: Option<Arc<str>>, position: Option<&str>) {
         if let Some(queries) = self.0.get(source) {
-            queries.connected();
+            queries.connected(server, position);
         }
     }
 

@@ -57,6 +57,23 @@ impl Means {
     }
 }
 
+/// Whether a connection leads to the server whose log is read; where either has no name, it is believed.
+pub(super) async fn is_server(connection: &mut Conn, means: Means, server: Option<&str>) -> Result<bool> {
+    let Some(server) = server else {
+        return Ok(true);
+    };
+    // Older servers of MariaDB have no `server_uid`: an unknown variable is no row here.
+    let name = if means == Means::Snapshot {
+        "server_uid"
+    } else {
+        "server_uuid"
+    };
+    let sql = format!("SHOW GLOBAL VARIABLES LIKE '{name}'");
+    let rows = texts(connection, &sql, Vec::new()).await?;
+    let found = rows.first().and_then(|row| row.get(1)).and_then(Option::as_deref);
+    Ok(found.is_none_or(|found| found == server))
+}
+
 async fn one(connection: &mut Conn, sql: &str) -> Result<String> {
     let rows = texts(connection, sql, Vec::new()).await?;
     Ok(rows

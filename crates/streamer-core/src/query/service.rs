@@ -11,7 +11,7 @@ use tokio::sync::{OnceCell, watch};
 
 use super::catalog::{Described, describe, json_columns};
 use super::pool::{Connections, texts, within};
-use super::proof::{Means, prove};
+use super::proof::{Means, SETTLE, is_server, prove};
 use super::{Param, QueryOptions};
 use crate::cache::sql::{Catalog, Plan, Planned, Template};
 use crate::cache::{
@@ -21,7 +21,7 @@ use crate::code::Code;
 use crate::config::{CacheConfig, MysqlConfig, SourceConfig, TableFilter, WhenDisconnected};
 use crate::error::{Error, Result};
 use crate::event::{Batch, BatchWriter, Shape, TableLayout};
-use crate::offset::{Offset, Position};
+use crate::offset::{MysqlGtid, Offset, Position};
 use crate::source::mysql::AnswerColumn;
 use crate::source::{Beat, Gap, SchemaChange};
 
@@ -64,6 +64,8 @@ pub(super) struct Known {
 /// Proof of life of the source.
 struct Life {
     is_connected: bool,
+    /// The server whose log is read.
+    server: Option<Arc<str>>,
     last_sign: Instant,
 }
 
@@ -105,6 +107,7 @@ impl Queries {
             feed: Mutex::new(Feed::new()),
             life: Mutex::new(Life {
                 is_connected: false,
+                server: None,
                 last_sign: Instant::now(),
             }),
             known: Mutex::default(),
@@ -117,11 +120,18 @@ impl Queries {
 
     // What the source hands over.
 
-    pub(super) fn connected(&self) {
-        self.cache.ledger().write().everything();
+    pub(super) fn connected(&self, server: Option<Arc<str>>, position: Option<&str>) {
+        {
+            let mut ledger = self.cache.ledger().write();
+            ledger.everything();
+            if let Some(position) = position {
+                self.anchor(&mut ledger, position);
+            }
+        }
         self.forget_definitions();
         *self.life.lock() = Life {
             is_connected: true,
+            server,
             last_sign: Instant::now(),
         };
     }
@@ -382,6 +392,10 @@ impl Queries {
         Counters::add(&self.cache.counters.proofs);
         let mut connection = self.connections().await.reader().await?;
         let means = *self.means.get_or_try_init(|| Means::of(&mut connection)).await?;
+        let server = self.life.lock().server.clone();
+        if !is_server(&mut connection, means, server.as_deref()).await? {
+            return Ok(false);
+        }
         let deadline = tokio::time::Instant::now() + PROOF;
         prove(&mut connection, means, self.cache.ledger(), need, deadline).await
     }
@@ -394,6 +408,8 @@ impl Queries {
             Ok(_) => connections.reader().await?,
             Err(_) => connections.writer().await?,
         };
+        // Which columns hold JSON depends on the server, and is asked with its means.
+        self.means.get_or_try_init(|| Means::of(&mut connection)).await?;
         let (columns, rows) = rows(&mut connection, sql, params).await?;
         let json = self.json_columns(&mut connection, &columns).await?;
         Ok(Arc::new(self.encode(&columns, &rows, &json)))
@@ -522,43 +538,50 @@ impl Queries {
 
     /// A query whose answer holds everything up to a position: the server is asked once it shows it.
     async fn query_after(&self, sql: &str, params: &[Param], after: &str) -> Outcome {
-        let position = Position::parse(after)?;
-        let set = match position.delivered.unwrap_or(position.start) {
-            Offset::MysqlGtid(set) => Some(set),
-            _ => None,
-        };
+        let Position {
+            start,
+            delivered,
+            within,
+        } = Position::parse(after)?;
         let mut connection = self.connections().await.reader().await?;
-        match set {
-            Some(set) => {
+        let means = *self.means.get_or_try_init(|| Means::of(&mut connection)).await?;
+        let is_shown = match (means, delivered.unwrap_or(start)) {
+            (Means::Executed, Offset::MysqlGtid(mut set)) => {
+                // A change inside a transaction is visible with the whole of it.
+                if let Some(within) = within {
+                    set.insert(&MysqlGtid::parse(&within.transaction)?);
+                }
                 let wait = format!("SELECT WAIT_FOR_EXECUTED_GTID_SET(?, {})", PROOF.as_secs());
                 let rows = texts(&mut connection, &wait, vec![Param::from(set.to_string())]).await?;
-                let answer = rows.first().and_then(|row| row.first().cloned().flatten());
-                if answer.as_deref() != Some("0") {
-                    return Err(Error::new(
-                        Code::Timeout,
-                        format!(
-                            "The position in `after` was expected to be reached within {PROOF:?}, it was not."
-                        ),
-                    ));
-                }
+                rows.first()
+                    .and_then(|row| row.first().cloned().flatten())
+                    .as_deref()
+                    == Some("0")
             }
-            None => {
-                let means = *self.means.get_or_try_init(|| Means::of(&mut connection)).await?;
-                let deadline = tokio::time::Instant::now() + PROOF;
-                // Even where the mark was proved before: the position may be newer than what was delivered.
+            (Means::Snapshot, Offset::MariadbGtid(_)) => {
+                // Whoever has the position has it from the log: it lies before the end that is asked for now. That the
+                // last mark was proved says nothing, the position may be newer than what was delivered.
                 let ledger = parking_lot::RwLock::new(crate::cache::Ledger::new());
                 let fresh = ledger.write().mark();
-                if means == Means::Snapshot
-                    && !prove(&mut connection, means, &ledger, fresh, deadline).await?
-                {
-                    return Err(Error::new(
-                        Code::Timeout,
-                        format!(
-                            "The position in `after` was expected to be visible within {PROOF:?}, it was not."
-                        ),
-                    ));
-                }
+                let deadline = tokio::time::Instant::now() + PROOF;
+                prove(&mut connection, means, &ledger, fresh, deadline).await?
             }
+            (Means::Time, Offset::MysqlFile { .. }) => {
+                tokio::time::sleep(SETTLE).await;
+                true
+            }
+            _ => {
+                return Err(Error::new(
+                    Code::PositionInvalid,
+                    "The position in `after` was expected to be one of this source, it is one of another.",
+                ));
+            }
+        };
+        if !is_shown {
+            return Err(Error::new(
+                Code::Timeout,
+                format!("The position in `after` was expected to be visible within {PROOF:?}, it was not."),
+            ));
         }
         drop(connection);
         self.ask(sql, params).await

@@ -48,6 +48,11 @@ pub trait Connector: Send {
         None
     }
 
+    /// What names the server that is read, where it has a name that no other has.
+    fn server(&self) -> Option<Arc<str>> {
+        None
+    }
+
     /// What proves, when reading is resumed, that the log is the one whose end of an item was returned last. Text that only
     /// the connector understands.
     fn witness(&self) -> Option<Arc<str>> {

@@ -574,6 +574,10 @@ impl Connector for MysqlConnector {
         }
     }
 
+    fn server(&self) -> Option<Arc<str>> {
+        Some(self.server.0.clone()).filter(|identity| !identity.is_empty())
+    }
+
     fn witness(&self) -> Option<Arc<str>> {
         self.seen().map(|witness| witness.to_text().into())
     }
