@@ -1,0 +1,136 @@
+'use strict'
+
+// npm run bench:cache [-- --server mysql --server mariadb --seconds 30 --keys 100000 --reads 10000 --runs 1]
+//
+// Reads by key (Zipf 0.99) while another process writes 5 % of all operations, through this cache and through caches that keep a value for
+// a time. Queries are counted by the server itself; a read is stale that returns less than had been delivered before it began.
+
+const { fork } = require('node:child_process')
+const path = require('node:path')
+const { parseArgs } = require('node:util')
+const { freshDatabase, openKit } = require('../../__test__/support/servers')
+const { machine } = require('../machine')
+const { table, withSpread } = require('../table')
+const { installed } = require('../../__test__/support/installed')
+
+const WRITES = 0.05
+const SCRIPTS = { reader: path.join(__dirname, 'reader.js'), writer: path.join(__dirname, 'writer.js') }
+const CONTENDERS = [
+  ['no cache', 0],
+  ['ultimate-streaming', 0],
+  ...['lru-cache', 'cacheable', 'bentocache'].flatMap(name => [
+    [name, 1000],
+    [name, 60_000],
+  ]),
+]
+
+/** @param {string} file @param {object} argument */
+function start(file, argument) {
+  return fork(file, [JSON.stringify(argument)], { stdio: ['ignore', 'inherit', 'inherit', 'ipc'] })
+}
+
+/** The next message of a child. @param {import('node:child_process').ChildProcess} child @returns {Promise<any>} */
+function message(child) {
+  return new Promise((resolve, reject) => {
+    child.once('message', resolve)
+    child.once('exit', code => reject(new Error(`a process of the benchmark ended with ${code}`)))
+  })
+}
+
+/** @param {any} connection */
+async function selects(connection) {
+  const [rows] = await connection.query("SHOW GLOBAL STATUS LIKE 'Com_select'")
+  return Number(rows[0].Value)
+}
+
+/** One contender's run. @param {any} connection @param {any} options */
+async function run(connection, { name, ttlMs, ...options }) {
+  const writer = start(SCRIPTS.writer, { ...options, perSecond: (options.perSecond * WRITES) / (1 - WRITES) })
+  await message(writer)
+  const reader = start(SCRIPTS.reader, { name, ttlMs, ...options })
+  for (;;) {
+    const said = await message(reader)
+    if (said === 'queries') {
+      reader.send(await selects(connection))
+      continue
+    }
+    const ended = message(writer)
+    writer.send('end')
+    return { ...said, ...(await ended) }
+  }
+}
+
+/** @param {string} kind @param {any} values */
+async function compare(kind, values) {
+  const kit = await openKit()
+  const server = await kit[kind]()
+  const database = await freshDatabase(server)
+  const connection = await database.connect()
+  const keys = Number(values.keys)
+  await connection.query(
+    'CREATE TABLE items (id INT PRIMARY KEY, version INT NOT NULL, text VARCHAR(200) NOT NULL)'
+  )
+  for (let id = 1; id <= keys; id += 1000) {
+    const rows = Array.from({ length: Math.min(1000, keys - id + 1) }, (_, n) => [
+      id + n,
+      1,
+      `item ${id + n} `.repeat(8),
+    ])
+    await connection.query('INSERT INTO items VALUES ?', [rows])
+  }
+  const seconds = Number(values.seconds)
+  const options = { url: database.url, keys, perSecond: Number(values.reads), seconds, warmSeconds: seconds }
+  /** @type {Map<string, any[]>} */
+  const results = new Map()
+  for (let turn = 0; turn < Number(values.runs); turn++) {
+    for (const [name, ttlMs] of CONTENDERS) {
+      const label = ttlMs === 0 ? String(name) : `${name}, ${Number(ttlMs) / 1000} s`
+      console.error(`${kind}: ${label}`)
+      const result = await run(connection, { name, ttlMs, ...options })
+      results.set(label, [...(results.get(label) ?? []), result])
+    }
+  }
+  const rows = [...results].map(([label, runs]) => {
+    const of = (/** @type {(run: any) => number} */ read) => runs.map(read)
+    const percent = value => `${(100 * value).toFixed(1)} %`
+    return [
+      label,
+      withSpread(
+        of(({ asked, reads }) => Math.max(0, 1 - asked / reads)),
+        percent
+      ),
+      withSpread(of(run => run.stale)),
+      withSpread(of(run => run.p50)),
+      withSpread(of(run => run.p99)),
+      withSpread(of(run => run.perSecond)),
+      withSpread(of(run => run.rss / 2 ** 20)),
+    ]
+  })
+  console.log(
+    `\n${kind} ${server.version}, ${keys} keys, ${values.reads} reads/s for ${seconds} s behind ${seconds} s of warming\n`
+  )
+  console.log(
+    table(['', 'reads without a query', 'stale reads', 'p50 ms', 'p99 ms', 'most reads/s', 'RSS MB'], rows)
+  )
+  console.log(`\n${JSON.stringify(results.get('ultimate-streaming')?.at(-1)?.stats)}`)
+  await connection.end()
+  await kit.close()
+}
+
+async function main() {
+  const { values } = parseArgs({
+    options: {
+      server: { type: 'string', multiple: true, default: ['mysql', 'mariadb'] },
+      seconds: { type: 'string', default: '30' },
+      keys: { type: 'string', default: '100000' },
+      reads: { type: 'string', default: '10000' },
+      runs: { type: 'string', default: '1' },
+    },
+  })
+  const { version } = require('../../package.json')
+  const peers = ['lru-cache', 'cacheable', 'bentocache', 'mysql2'].map(name => `${name} ${installed(name)}`)
+  console.log(`${machine()}; ultimate-streaming ${version}, ${peers.join(', ')}; ${values.runs} runs`)
+  for (const kind of values.server) await compare(kind, values)
+}
+
+main()
