@@ -34,6 +34,16 @@ async function started(config) {
   return pair
 }
 
+test('a batch that arrives while an acknowledgement is told is delivered', async () => {
+  const { streamer, engine } = await started()
+  const seen = []
+  engine.acknowledge = () => seen.length < 3 && engine.rows([seen.length])
+  streamer.on('change', change => seen.push(change.after.id))
+  engine.rows([0])
+  await until(() => seen.length === 3)
+  assert.deepEqual(seen, [0, 1, 2])
+})
+
 test('the first listener for changes starts the streamer after the running code, other listeners do not', async () => {
   for (const event of ['change', 'insert', 'update', 'replace', 'delete', 'batch', 'schema', 'gap']) {
     const { streamer, engine } = scripted()

@@ -399,8 +399,10 @@ class Delivery {
     }
     this.#tellDone()
     this.#isRunning = false
+    // What arrived while the acknowledgement was told has found us running.
+    const isIdle = state === IDLE && this.#head >= this.#queue.length
     // What a listener threw surfaces before the next change is delivered; a loop that holds us back wakes us itself.
-    if (state !== IDLE && !this.#isHeldBack()) this.#schedule()
+    if (!isIdle && !this.#isHeldBack()) this.#schedule()
   }
 
   /** Goes on a little. @param {number} deadline */
