@@ -169,14 +169,19 @@ function watch(streamer, { quiet }) {
   streamer.on('gap', (/** @type {any} */ gap) => say(notice('gap', gap, colours)))
 }
 
-/** Resolves when stdout takes more. @param {AbortSignal} signal */
-function drained(signal) {
-  return /** @type {Promise<void>} */ (
-    new Promise(resolve => {
-      process.stdout.once('drain', resolve)
-      signal.addEventListener('abort', () => resolve(), { once: true })
-    })
-  )
+/** Resolves when stdout takes more, or the signal has been aborted. @param {AbortSignal} signal */
+async function drained(signal) {
+  // What is written behind an error is never drained, and an abort that has been is no event any more.
+  if (signal.aborted) return
+  /** @type {() => void} */
+  let done = () => {}
+  await new Promise(resolve => {
+    done = () => resolve(undefined)
+    process.stdout.once('drain', done)
+    signal.addEventListener('abort', done)
+  })
+  process.stdout.off('drain', done)
+  signal.removeEventListener('abort', done)
 }
 
 /** Prints changes until something ends it. @param {ReturnType<typeof readCommand>} command */
