@@ -11,16 +11,13 @@ use napi_derive::napi;
 use streamer_core::cache::{Dependency, Sequence, Value};
 use streamer_core::code::Code;
 use streamer_core::error::Error;
-use streamer_core::query::{Param, Queries, QueryOptions};
+use streamer_core::query::{Named, Param, Queries, QueryOptions, Read};
 
 use crate::engine::Engine;
 use crate::failure::thrown;
 
 /// A parameter as it comes from JavaScript.
 type JsParam = Either6<Null, bool, f64, BigInt, String, Buffer>;
-
-/// A table with integers by column.
-type Named = (String, Vec<(String, i128)>);
 
 /// A load of the application.
 struct Load {
@@ -85,25 +82,30 @@ fn payload(value: &Value) -> RowsPayload {
 
 fn param(param: JsParam) -> Param {
     match param {
-        Either6::A(_) => Param::NULL,
-        Either6::B(value) => Param::Int(i64::from(value)),
+        Either6::A(_) => Param::Null,
+        Either6::B(value) => Param::Integer(i64::from(value)),
         Either6::C(value) if value.fract() == 0.0 && value.abs() < 9_007_199_254_740_992.0 => {
-            Param::Int(value as i64)
+            Param::Integer(value as i64)
         }
-        Either6::C(value) => Param::Double(value),
+        Either6::C(value) => Param::Real(value),
         Either6::D(value) => match (value.get_i64(), value.get_u64()) {
-            ((small, true), _) => Param::Int(small),
-            (_, (false, large, true)) => Param::UInt(large),
+            ((small, true), _) => Param::Integer(small),
+            (_, (false, large, true)) => Param::Unsigned(large),
             // Wider than any column: as decimal text, which the server converts.
-            _ => Param::Bytes(value.get_i128().0.to_string().into_bytes()),
+            _ => Param::Text(value.get_i128().0.to_string()),
         },
-        Either6::E(text) => Param::Bytes(text.into_bytes()),
+        Either6::E(text) => Param::Text(text),
         Either6::F(bytes) => Param::Bytes(bytes.to_vec()),
     }
 }
 
 fn params(from: Vec<JsParam>) -> Vec<Param> {
     from.into_iter().map(param).collect()
+}
+
+fn statement(sql: String, values: Vec<JsParam>) -> Read {
+    let params = params(values);
+    Read::Sql { sql, params }
 }
 
 fn ttl(ttl_ms: Option<f64>) -> Option<Duration> {
@@ -171,7 +173,7 @@ impl Engine {
     ) -> Result<Option<RowsPayload>> {
         let queries = self.queries(source.as_deref())?;
         let found = queries
-            .lookup(&sql, &params(values))
+            .lookup(&statement(sql, values))
             .map_err(|error| thrown(&error))?;
         Ok(found.map(|value| payload(&value)))
     }
@@ -190,14 +192,14 @@ impl Engine {
         after: Option<String>,
     ) -> Result<Object<'env>> {
         let queries = self.queries(source.as_deref())?;
-        let params = params(values);
+        let read = statement(sql, values);
         let options = QueryOptions {
             bypasses,
             ttl: ttl(ttl_ms),
             after,
         };
         self.promise(env, async move {
-            let value = queries.query(&sql, &params, &options).await?;
+            let value = queries.query(&read, &options).await?;
             Ok(payload(&value))
         })
     }
@@ -228,7 +230,8 @@ impl Engine {
     #[napi(ts_return_type = "Promise<string>")]
     pub fn explain<'env>(&self, env: &'env Env, source: Option<String>, sql: String) -> Result<Object<'env>> {
         let queries = self.queries(source.as_deref())?;
-        self.promise(env, async move { Ok(queries.explain(&sql).await?.to_string()) })
+        let read = statement(sql, Vec::new());
+        self.promise(env, async move { Ok(queries.explain(&read).await?.to_string()) })
     }
 
     /// A value of the application, as it was given to `endLoad`; `null` where it must be loaded.

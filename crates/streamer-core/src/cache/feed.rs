@@ -1,18 +1,28 @@
 //! From batches to the ledger: which rows of which tables changed.
 //!
-//! Walks the numbers of a batch as the JavaScript side does, but looks only at the cells of watched columns.
+//! Walks the numbers of a batch as the JavaScript side does, but looks only at the cells of watched columns, and of documents
+//! at the key and at watched fields.
+//!
+//! # Documents
+//! An event always holds the document's key. Other fields can be judged only where every image is there that the change
+//! concerns, as it was at that moment: the one before for an update, a replacement and a deletion, the one after for all
+//! but the last. An image that the server looks up when the event is read (`updateLookup`) is of a later moment, and
+//! does not count. Without them, a change touches the collection for whoever depends on such a field.
 
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Instant;
 
+use bson::{RawBsonRef, RawDocument};
+
 use super::dependency::TableName;
+use super::document::hash;
 use super::ledger::{Ledger, Place};
 use crate::event::{
-    Batch, Encoding, Operation, RECORD_COMMIT, RECORD_NUMBERED, RECORD_ROWS, RECORD_TABLE,
+    Batch, Encoding, Operation, RECORD_COMMIT, RECORD_DOCUMENT, RECORD_NUMBERED, RECORD_ROWS, RECORD_TABLE,
     RECORD_TRANSACTION, Shape, ShapeId,
 };
-use crate::offset::{GtidSet, MysqlGtid};
+use crate::offset::{GtidSet, MysqlGtid, Position};
 
 /// What a shape is to the ledger.
 struct Known {
@@ -20,9 +30,21 @@ struct Known {
     table: TableName,
 }
 
+/// How a source's batches tell what covers them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Order {
+    /// By the ids of their transactions, at the end of each.
+    Transactions,
+    /// By their last position, wherever it lies.
+    Positions {
+        /// The image behind an update is the one of that moment.
+        has_exact_images: bool,
+    },
+}
+
 /// Reads the batches of one source, in order.
-#[derive(Default)]
 pub struct Feed {
+    order: Order,
     shapes: HashMap<ShapeId, Known>,
 }
 
@@ -31,12 +53,16 @@ struct Broken;
 
 impl Feed {
     /// A feed that has seen nothing.
-    pub fn new() -> Self {
-        Self::default()
+    pub fn new(order: Order) -> Self {
+        Self {
+            order,
+            shapes: HashMap::new(),
+        }
     }
 
-    /// Records the changes of a batch. One that cannot be walked counts as a change of everything.
-    pub fn batch(&mut self, batch: &Batch, ledger: &mut Ledger) {
+    /// Records the changes of a batch; returns whether a table came to an end or to another name. A batch that cannot be walked
+    /// counts as a change of everything.
+    pub fn batch(&mut self, batch: &Batch, ledger: &mut Ledger) -> bool {
         for shape in &batch.shapes {
             let table = TableName::new(&shape.layout.database, &shape.layout.table);
             let known = Known {
@@ -50,14 +76,28 @@ impl Feed {
             at: 0,
             text_end: 0,
             wide_end: 0,
+            bytes_end: 0,
         };
         let mut seen = Seen::default();
         if self.records(&mut walk, ledger, &mut seen).is_err() {
             ledger.everything();
+            seen.redefines = true;
         }
-        if seen.is_closed {
-            ledger.close(seen.place());
+        let redefines = seen.redefines;
+        match self.order {
+            Order::Transactions if seen.is_closed => ledger.close(seen.place()),
+            Order::Transactions => {}
+            Order::Positions { .. } => {
+                let position = batch
+                    .position
+                    .as_deref()
+                    .and_then(|text| Position::parse(text).ok());
+                if let Some(place) = position.and_then(|position| Place::of(&position)) {
+                    ledger.close(place);
+                }
+            }
         }
+        redefines
     }
 
     fn records(&self, walk: &mut Walk<'_>, ledger: &mut Ledger, seen: &mut Seen) -> Result<(), Broken> {
@@ -77,8 +117,10 @@ impl Feed {
                 walk.skip_text()?;
                 seen.is_closed = true;
             } else if record == RECORD_TABLE {
-                table_change(walk, ledger)?;
+                seen.redefines |= table_change(walk, ledger)?;
                 seen.is_closed = false;
+            } else if record == RECORD_DOCUMENT {
+                self.document(walk, ledger)?;
             } else {
                 return Err(Broken);
             }
@@ -122,17 +164,87 @@ impl Feed {
     }
 }
 
-fn table_change(walk: &mut Walk<'_>, ledger: &mut Ledger) -> Result<(), Broken> {
+impl Feed {
+    /// A change of one document; see `event/document.rs`.
+    fn document(&self, walk: &mut Walk<'_>, ledger: &mut Ledger) -> Result<(), Broken> {
+        walk.number()?;
+        for _ in ["id", "position", "transaction"] {
+            walk.skip_text()?;
+        }
+        walk.skip(2)?;
+        let operation = walk.number()?;
+        let known = self.shape(walk.number()?)?.ok_or(Broken)?;
+        let (key, before, after) = (walk.bytes()?, walk.bytes()?, walk.bytes()?);
+        walk.bytes()?;
+        walk.skip_text()?;
+        if !ledger.is_watched(&known.table) {
+            return Ok(());
+        }
+        let is = |of: Operation| operation == f64::from(of as u8);
+        let mut images = Vec::with_capacity(2);
+        let mut is_complete = true;
+        if !is(Operation::Insert) {
+            is_complete &= before.is_some();
+            images.extend(before);
+        }
+        if !is(Operation::Delete) {
+            let is_exact = !is(Operation::Update)
+                || self.order
+                    == Order::Positions {
+                        has_exact_images: true,
+                    };
+            is_complete &= is_exact && after.is_some();
+            images.extend(after);
+        }
+        let mut values = Vec::new();
+        let can_judge = ledger.watched_columns(&known.table).iter().all(|name| {
+            if &**name == "_id" {
+                return key.is_some_and(|key| field(key, name, &mut values));
+            }
+            is_complete && images.iter().all(|image| field(image, name, &mut values))
+        });
+        if can_judge {
+            ledger.row(&known.table, &values);
+        } else {
+            ledger.whole_table(&known.table);
+        }
+        Ok(())
+    }
+}
+
+/// The values by which an equality finds a document: a field's, or each of an array. False where one of them cannot be told.
+fn field(document: &RawDocument, name: &Arc<str>, values: &mut Vec<(Arc<str>, Option<i128>)>) -> bool {
+    let mut take = |value: RawBsonRef<'_>| match hash(value) {
+        Some(value) => {
+            values.push((Arc::clone(name), Some(value)));
+            true
+        }
+        None => false,
+    };
+    match document.get(&**name) {
+        Ok(None) => true,
+        Ok(Some(RawBsonRef::Array(array))) => array.into_iter().all(|value| value.is_ok_and(&mut take)),
+        Ok(Some(value)) => take(value),
+        Err(_) => false,
+    }
+}
+
+/// Whether the table came to an end or to another name.
+fn table_change(walk: &mut Walk<'_>, ledger: &mut Ledger) -> Result<bool, Broken> {
     let operation = walk.number()?;
     let database = walk.text()?;
-    let table = TableName::new(&database, &walk.text()?);
+    let table = walk.text()?;
     walk.skip_text()?;
     if operation == f64::from(Operation::Rename as u8) {
-        ledger.clear();
-    } else {
-        ledger.whole_table(&table);
+        ledger.any_table();
+        return Ok(true);
     }
-    Ok(())
+    if table.is_empty() {
+        ledger.whole_database(&database);
+    } else {
+        ledger.whole_table(&TableName::new(&database, &table));
+    }
+    Ok(operation == f64::from(Operation::Drop as u8))
 }
 
 /// The transactions of a batch.
@@ -142,6 +254,8 @@ struct Seen {
     is_anonymous: bool,
     /// The last transaction ended in the batch.
     is_closed: bool,
+    /// A table came to an end or to another name.
+    redefines: bool,
 }
 
 impl Seen {
@@ -168,6 +282,8 @@ struct Walk<'a> {
     /// End of the text field that was passed last, and of the last one in wide text.
     text_end: usize,
     wide_end: usize,
+    /// The same of bytes; followed for documents only.
+    bytes_end: usize,
 }
 
 impl<'a> Walk<'a> {
@@ -199,6 +315,28 @@ impl<'a> Walk<'a> {
         } else {
             self.text_end = end as usize;
         }
+    }
+
+    /// The document in the bytes field whose end is the next number; `None` where the field is empty.
+    fn bytes(&mut self) -> Result<Option<&'a RawDocument>, Broken> {
+        let begin = self.bytes_end;
+        self.bytes_end = self.number()? as usize;
+        let bytes = self.batch.bytes.get(begin..self.bytes_end).ok_or(Broken)?;
+        if bytes.is_empty() {
+            return Ok(None);
+        }
+        RawDocument::from_bytes(bytes).map(Some).map_err(|_| Broken)
+    }
+
+    /// A cell of a column that holds values of any type, behind its escape: an integer, where it is one.
+    fn dynamic(&mut self) -> Result<Option<i128>, Broken> {
+        match self.number()? {
+            0.0 => self.skip_text()?,
+            1.0 => self.skip(1)?,
+            2.0 => return Ok(self.text()?.parse().ok()),
+            _ => {}
+        }
+        Ok(None)
     }
 
     /// The text field whose end is the next number.
@@ -236,7 +374,9 @@ impl<'a> Walk<'a> {
                 .iter()
                 .find(|name| ***name == *column.name || name.to_lowercase() == column.name.to_lowercase());
             let number = self.number()?;
-            let value = if number.is_infinite() {
+            let value = if number.is_infinite() && column.encoding == Encoding::Dynamic {
+                self.dynamic()?
+            } else if number.is_infinite() {
                 match wanted {
                     Some(_) => self.text()?.parse().ok(),
                     None => {
@@ -246,7 +386,9 @@ impl<'a> Walk<'a> {
                 }
             } else {
                 match column.encoding {
-                    Encoding::Number | Encoding::Integer if number.fract() == 0.0 => Some(number as i128),
+                    Encoding::Number | Encoding::Integer | Encoding::Dynamic if number.fract() == 0.0 => {
+                        Some(number as i128)
+                    }
                     Encoding::Text | Encoding::Json | Encoding::Set if !number.is_nan() => {
                         self.pass_text(number);
                         None
@@ -339,7 +481,7 @@ mod tests {
         insert(&mut writer, "", u64::MAX);
         insert(&mut writer, "x", 3);
         writer.commit(&"q".into());
-        Feed::new().batch(&writer.take(), &mut ledger);
+        Feed::new(Order::Transactions).batch(&writer.take(), &mut ledger);
         let visible = ledger.visible();
         for (id, touched) in [(1, true), (2, false), (3, true), (huge, true)] {
             assert_eq!(ledger.last_change(&on_id(id)) > visible, touched, "{id}");
@@ -360,14 +502,14 @@ mod tests {
         writer.put_text("n");
         writer.end_row();
         writer.commit(&"q".into());
-        Feed::new().batch(&writer.take(), &mut ledger);
+        Feed::new(Order::Transactions).batch(&writer.take(), &mut ledger);
         assert!(ledger.last_change(&on_id(2)) > ledger.visible());
     }
 
     #[test]
     fn a_transaction_that_goes_on_is_proved_only_with_its_end() {
         let mut ledger = ready(&[1]);
-        let mut feed = Feed::new();
+        let mut feed = Feed::new(Order::Transactions);
         let mut writer = BatchWriter::new();
         writer.define(shape(vec![0, 1, 2]));
         begin(&mut writer);
@@ -389,7 +531,7 @@ mod tests {
             numbers: vec![2.0, 0.0, -1.0, 99.0, 0.0, 1.0],
             ..Batch::default()
         };
-        Feed::new().batch(&batch, &mut ledger);
+        Feed::new(Order::Transactions).batch(&batch, &mut ledger);
         assert!(ledger.last_change(&on_id(1)) > ledger.visible());
     }
 }

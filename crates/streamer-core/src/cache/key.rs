@@ -30,10 +30,19 @@ impl KeyWriter {
 
     /// The key.
     pub fn finish(self) -> Key {
+        Key(self.hash())
+    }
+
+    /// The same as a number.
+    pub fn number(self) -> i128 {
+        i128::from_be_bytes(self.hash().to_be_bytes())
+    }
+
+    fn hash(self) -> u128 {
         let hash: [u8; 32] = self.0.finalize().into();
         let mut first = [0_u8; 16];
         first.copy_from_slice(hash.split_at(16).0);
-        Key(u128::from_be_bytes(first))
+        u128::from_be_bytes(first)
     }
 }
 

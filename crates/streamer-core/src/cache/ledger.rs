@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use super::dependency::{Dependency, TableName};
-use crate::offset::GtidSet;
+use crate::offset::{GtidSet, MongodbOffset, Offset, Position};
 
 /// Number of a step in the log, of this process.
 pub type Sequence = u64;
@@ -26,6 +26,15 @@ pub enum Place {
     Gtids(GtidSet),
     /// Only time: the server has no GTIDs.
     Since(Instant),
+    /// A snapshot of SQLite that shows this entry of the change log.
+    Entry {
+        /// The log.
+        log: Arc<str>,
+        /// Number of the entry.
+        seq: i64,
+    },
+    /// A read of MongoDB behind this cluster time: seconds in the upper half, the increment in the lower.
+    Clock(u64),
 }
 
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -60,6 +69,8 @@ pub struct Ledger {
     all: Sequence,
     tables: HashMap<TableName, Table>,
     pending: VecDeque<(Sequence, Place)>,
+    /// What was closed or anchored last, proved or not.
+    last: Option<(Sequence, Place)>,
 }
 
 impl Default for Ledger {
@@ -80,6 +91,7 @@ impl Ledger {
             all: 1,
             tables: HashMap::new(),
             pending: VecDeque::new(),
+            last: None,
         }
     }
 
@@ -180,16 +192,18 @@ impl Ledger {
         }
     }
 
-    /// What depends on these rows is to be asked for again.
+    /// What depends on these rows is to be asked for again. The log says nothing of it.
     pub fn touch_dependency(&mut self, dependency: &Dependency) {
+        let was_dirty = self.is_dirty;
         if dependency.equalities.is_empty() {
-            return self.whole_table(&dependency.table);
+            self.whole_table(&dependency.table);
         }
         for equality in &dependency.equalities {
             for value in &equality.values {
                 self.row(&dependency.table, &[(Arc::clone(&equality.column), Some(*value))]);
             }
         }
+        self.repeat(was_dirty);
     }
 
     /// Anything may have changed, unseen.
@@ -198,9 +212,26 @@ impl Ledger {
         self.needs_anchor = true;
     }
 
-    /// Anything is to be asked for again; nothing was missed.
-    pub fn clear(&mut self) {
+    /// Anything may have changed, by what the log says.
+    pub fn any_table(&mut self) {
         self.all = self.touch();
+    }
+
+    /// Anything is to be asked for again. The log says nothing of it.
+    pub fn clear(&mut self) {
+        let was_dirty = self.is_dirty;
+        self.all = self.touch();
+        self.repeat(was_dirty);
+    }
+
+    /// What was touched is no change of the log: it is proved with what was closed last.
+    fn repeat(&mut self, was_dirty: bool) {
+        if self.is_dirty
+            && !was_dirty
+            && let Some((_, place)) = self.last.clone()
+        {
+            self.close(place);
+        }
     }
 
     /// The transactions of what was recorded have ended; `place` covers all of them. Inside a transaction it is not
@@ -227,10 +258,16 @@ impl Ledger {
             *sequence = self.current;
             *last = last.joined(&place);
         } else {
-            self.pending.push_back((self.current, place));
+            self.pending.push_back((self.current, place.clone()));
         }
+        self.last = Some((self.current, place));
         self.current += 1;
         self.is_dirty = false;
+    }
+
+    /// The newest sequence that has a place, with the place: whatever shows it shows every change up to the sequence.
+    pub fn horizon(&self) -> Option<(Sequence, &Place)> {
+        self.last.as_ref().map(|(sequence, place)| (*sequence, place))
     }
 
     /// Sets a mark: everything that was recorded is at most its sequence, and everything later is above it. For proofs
@@ -307,6 +344,33 @@ impl Ledger {
 }
 
 impl Place {
+    /// What proves that everything up to a position is visible; `None` where positions of its kind have no part in proofs
+    /// (MariaDB, which is proved by marks).
+    pub fn of(position: &Position) -> Option<Self> {
+        match position.delivered.as_ref().unwrap_or(&position.start) {
+            Offset::MysqlGtid(set) => Some(Self::Gtids(set.clone())),
+            Offset::MysqlFile { .. } => Some(Self::Since(Instant::now())),
+            Offset::MariadbGtid(_) => None,
+            Offset::Mongodb(MongodbOffset::Token { token, .. }) => {
+                MongodbOffset::time_of(token).map(Self::clock)
+            }
+            Offset::Mongodb(MongodbOffset::Time { seconds, increment }) => {
+                Some(Self::clock((*seconds, *increment)))
+            }
+            Offset::Sqlite(offset) => {
+                let inside = position.within.as_ref().map_or(0, |within| within.changes);
+                Some(Self::Entry {
+                    log: Arc::clone(&offset.log),
+                    seq: i64::try_from(offset.seq).ok()?.checked_add(i64::from(inside))?,
+                })
+            }
+        }
+    }
+
+    fn clock((seconds, increment): (u32, u32)) -> Self {
+        Self::Clock((u64::from(seconds) << 32) | u64::from(increment))
+    }
+
     fn joined(&self, later: &Self) -> Self {
         match (self, later) {
             (Self::Gtids(earlier), Self::Gtids(later)) => Self::Gtids(earlier.union(later)),

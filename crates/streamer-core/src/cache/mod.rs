@@ -44,6 +44,7 @@
 //! without a watched column counts as a change of the whole table. Proofs are the caller's; see `query`.
 
 mod dependency;
+pub mod document;
 mod feed;
 mod key;
 mod ledger;
@@ -57,7 +58,7 @@ use std::time::{Duration, Instant};
 use parking_lot::RwLock;
 
 pub use dependency::{Dependency, Equality, TableName};
-pub use feed::Feed;
+pub use feed::{Feed, Order};
 pub use key::{Key, KeyWriter};
 pub use ledger::{Ledger, Place, Sequence};
 pub use stats::{Counters, Figures};

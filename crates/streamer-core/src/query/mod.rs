@@ -1,12 +1,13 @@
-//! Queries to MySQL and MariaDB: pooled, bounded, and answered from memory where the [`cache`](crate::cache) may.
+//! Reads of the sources: pooled, bounded, and answered from memory where the [`cache`](crate::cache) may.
 //!
 //! [`Queries`] of one source is told of every change before the application is ([`Observer`]), records it in the ledger, and
-//! proves by questions to the server what is visible (`proof.rs`). Rows of an answer stand in the encoding of the stream,
-//! so that a value is the same whichever way it came.
+//! answers reads by the rule (`service.rs`). What differs from one kind of source to the next stands behind one trait
+//! (`backend.rs`): what an answer depends on, how it is asked for, what proves that it holds what was delivered. Rows of an answer
+//! stand in the encoding of the stream, so that a value is the same whichever way it came.
 //!
 //! # Guarantees
 //! - What [`Queries::query`] returns holds every change that was delivered before the call (MySQL without GTIDs: that was
-//!   delivered two seconds before it; see `proof.rs`).
+//!   delivered two seconds before it; see `mysql/proof.rs`).
 //! - Callers who ask for the same thing at the same time share one query, as long as none of them knows of a change that
 //!   the query may not hold.
 //! - While the source does not stream, or was silent for longer than the heartbeat allows, nothing is kept.
@@ -14,21 +15,25 @@
 //! # Relies on
 //! One server: the source's log and the pool's reads are of the same one. A source with several addresses is not cached.
 
-mod catalog;
+mod backend;
 mod figures;
+mod mysql;
 mod own;
-mod pool;
-mod proof;
 mod service;
+mod state;
 
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-pub use mysql_async::Value as Param;
-pub use proof::SETTLE;
-pub use service::{Executed, Queries};
+pub use backend::{Executed, Named, Param, Read};
+pub use mysql::SETTLE;
+pub use service::Queries;
 
+use mysql::Mysql;
+use state::State;
+
+use crate::cache::Order;
 use crate::config::{Config, ConnectorConfig};
 use crate::event::Batch;
 use crate::pipeline::Observer;
@@ -56,8 +61,14 @@ impl Sources {
             let ConnectorConfig::Mysql(mysql) = &source.connector else {
                 return None;
             };
-            let queries = Queries::new(source, mysql.clone(), config.cache, heartbeat);
-            Some((source.name.clone(), Arc::new(queries)))
+            // Which of several servers answers is not known.
+            let settings = config.cache.filter(|_| mysql.addresses.len() == 1);
+            let state = Arc::new(State::new(source, settings, heartbeat));
+            let backend = Box::new(Mysql::new(Arc::clone(&state), mysql.clone()));
+            Some((
+                source.name.clone(),
+                Arc::new(Queries::new(state, backend, Order::Transactions)),
+            ))
         });
         Self(of.collect())
     }

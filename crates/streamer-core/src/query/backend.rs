@@ -1,0 +1,162 @@
+//! What the read path needs of one kind of source.
+//!
+//! The read path (`service.rs`) decides whether memory may answer, who shares a query, and what is kept; a [`Backend`] knows how a
+//! read is asked, what its answer depends on, and what proves that the answer holds every change that was delivered. The rule and
+//! its argument stand in [`cache`](crate::cache).
+
+use std::sync::Arc;
+
+use futures_util::future::BoxFuture;
+
+use crate::cache::{Dependency, KeyWriter, Sequence, Value};
+use crate::code::Code;
+use crate::error::{Error, Result};
+use crate::offset::Position;
+
+/// A parameter of a statement.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Param {
+    /// NULL.
+    Null,
+    /// An integer.
+    Integer(i64),
+    /// An integer beyond the range of the signed ones.
+    Unsigned(u64),
+    /// A floating-point number.
+    Real(f64),
+    /// Text.
+    Text(String),
+    /// Bytes.
+    Bytes(Vec<u8>),
+}
+
+impl Param {
+    /// The value of an integer.
+    pub(super) fn integer(&self) -> Option<i128> {
+        match self {
+            Self::Integer(value) => Some(i128::from(*value)),
+            Self::Unsigned(value) => Some(i128::from(*value)),
+            _ => None,
+        }
+    }
+
+    fn identify(&self, key: &mut KeyWriter) {
+        match self {
+            Self::Null => key.part(10, &[]),
+            Self::Bytes(bytes) => key.part(11, bytes),
+            Self::Integer(value) => key.part(12, &value.to_be_bytes()),
+            Self::Unsigned(value) => key.part(13, &value.to_be_bytes()),
+            Self::Real(value) => key.part(14, &value.to_bits().to_be_bytes()),
+            Self::Text(text) => key.part(15, text.as_bytes()),
+        }
+    }
+}
+
+/// What is asked of a source.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Read {
+    /// A statement in SQL.
+    Sql {
+        /// Its text.
+        sql: String,
+        /// What its placeholders stand for.
+        params: Vec<Param>,
+    },
+}
+
+impl Read {
+    /// Puts everything into a key that tells one read from another.
+    pub(super) fn identify(&self, key: &mut KeyWriter) {
+        match self {
+            Self::Sql { sql, params } => {
+                key.part(4, sql.as_bytes());
+                for param in params {
+                    param.identify(key);
+                }
+            }
+        }
+    }
+}
+
+/// What a read came to.
+pub(super) type Outcome = Result<Arc<Value>>;
+
+/// What the answer to a read depends on, or why it is not kept.
+pub(super) type Verdict = std::result::Result<Arc<[Dependency]>, Arc<str>>;
+
+/// A table with columns and the integers that they have; an empty column stands for the table's key.
+pub type Named = (String, Vec<(String, i128)>);
+
+/// An answer with what is proved of it.
+pub(super) struct Asked {
+    /// The answer.
+    pub value: Arc<Value>,
+    /// Every change up to here is in it; `None` where nothing is proved.
+    pub as_of: Option<Sequence>,
+}
+
+/// What a statement that changes came to.
+#[derive(Debug, Clone)]
+pub struct Executed {
+    /// Rows that it changed.
+    pub affected: u64,
+    /// The last key that the database made.
+    pub last_insert_id: Option<i128>,
+    /// A position that holds it.
+    pub position: Option<String>,
+}
+
+/// One kind of source. Futures are cancel-safe, and run on a tokio runtime.
+pub(super) trait Backend: Send + Sync {
+    /// Puts into a key what beside the read decides on its answer: who asks, and where.
+    fn identify(&self, key: &mut KeyWriter);
+
+    /// Definitions may have changed: what is known of them is asked for anew.
+    fn forget_definitions(&self);
+
+    /// What the answer to a read depends on.
+    fn judge<'a>(&'a self, read: &'a Read) -> BoxFuture<'a, Result<Verdict>>;
+
+    /// Waits until `need` is proved to be visible to reads that begin now; up to where it is, `None` where it cannot be proved.
+    fn prove(&self, need: Sequence) -> BoxFuture<'_, Result<Option<Sequence>>>;
+
+    /// Asks for an answer that is not kept.
+    fn run<'a>(&'a self, read: &'a Read) -> BoxFuture<'a, Outcome>;
+
+    /// Asks for an answer that holds `need`, by the rule: a proof, and then the question in a snapshot of its own.
+    fn ask<'a>(&'a self, read: &'a Read, need: Sequence) -> BoxFuture<'a, Result<Asked>>;
+
+    /// Asks for an answer that holds everything up to a position.
+    fn run_after<'a>(&'a self, read: &'a Read, position: Position) -> BoxFuture<'a, Outcome>;
+
+    /// Runs a statement that changes something.
+    fn execute<'a>(&'a self, sql: &'a str, params: &'a [Param]) -> BoxFuture<'a, Result<Executed>>;
+
+    /// What the answer to a read depends on, or why it is not kept, for people.
+    fn explain<'a>(&'a self, read: &'a Read) -> BoxFuture<'a, Result<serde_json::Value>>;
+
+    /// Resolves what a value of the application is said to depend on.
+    ///
+    /// # Errors
+    /// `ERR_STREAMER_ARGUMENT_INVALID` for a table that is not followed.
+    fn dependencies<'a>(&'a self, on: &'a [Named]) -> BoxFuture<'a, Result<Arc<[Dependency]>>>;
+
+    /// Closes the connections; reads fail afterwards.
+    fn close(&self) -> BoxFuture<'_, ()>;
+}
+
+/// `after` holds a position of another kind of source.
+pub(super) fn foreign_position() -> Error {
+    Error::new(
+        Code::PositionInvalid,
+        "The position in `after` was expected to be one of this source, it is one of another.",
+    )
+}
+
+/// The source did not reach the position in `after` in time.
+pub(super) fn position_not_visible(waited: std::time::Duration) -> Error {
+    Error::new(
+        Code::Timeout,
+        format!("The position in `after` was expected to be visible within {waited:?}, it was not."),
+    )
+}

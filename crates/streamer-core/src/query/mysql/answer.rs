@@ -1,0 +1,101 @@
+//! Answers in the encoding of the stream.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+
+use mysql_async::consts::ColumnType;
+use mysql_async::prelude::Queryable;
+use mysql_async::{Column, Conn, Row, Value as Bound};
+
+use super::catalog::json_columns;
+use super::pool::within;
+use crate::cache::{TableName, Value};
+use crate::config::Dates;
+use crate::error::Result;
+use crate::event::{self, BatchWriter, Shape, TableLayout};
+use crate::source::mysql::AnswerColumn;
+
+/// Character set of columns that hold bytes.
+const BINARY: u16 = 63;
+
+/// Runs a statement. `has_text_json` where the server's JSON columns are text with a check (MariaDB).
+pub(super) async fn ask(
+    connection: &mut Conn,
+    sql: &str,
+    params: Vec<Bound>,
+    dates: Dates,
+    has_text_json: bool,
+) -> Result<Value> {
+    let (columns, rows) = rows(connection, sql, params).await?;
+    let json = match has_text_json {
+        true => text_json(connection, &columns).await?,
+        false => vec![false; columns.len()],
+    };
+    Ok(encode(&columns, &rows, &json, dates))
+}
+
+async fn rows(connection: &mut Conn, sql: &str, params: Vec<Bound>) -> Result<(Arc<[Column]>, Vec<Row>)> {
+    let answer = async {
+        let mut answer = connection.exec_iter(sql, params).await?;
+        let columns = answer.columns();
+        let rows: Vec<Row> = answer.collect().await?;
+        answer.drop_result().await?;
+        Ok((columns.unwrap_or_else(|| Vec::new().into()), rows))
+    };
+    within(answer).await
+}
+
+async fn text_json(connection: &mut Conn, columns: &[Column]) -> Result<Vec<bool>> {
+    let mut json = Vec::with_capacity(columns.len());
+    let mut tables: HashMap<TableName, HashSet<String>> = HashMap::new();
+    for column in columns {
+        let (table, name) = (column.org_table_str(), column.org_name_str().to_lowercase());
+        let is_text = column.column_type() == ColumnType::MYSQL_TYPE_BLOB && column.character_set() != BINARY;
+        if !is_text || table.is_empty() {
+            json.push(false);
+            continue;
+        }
+        let table = TableName::new(&column.schema_str(), &table);
+        if !tables.contains_key(&table) {
+            let found = json_columns(connection, &table).await?;
+            tables.insert(table.clone(), found);
+        }
+        json.push(tables.get(&table).is_some_and(|names| names.contains(&name)));
+    }
+    Ok(json)
+}
+
+fn encode(columns: &[Column], rows: &[Row], json: &[bool], dates: Dates) -> Value {
+    let plans: Vec<AnswerColumn> = columns
+        .iter()
+        .zip(json)
+        .map(|(column, is_json)| AnswerColumn::new(column, dates, *is_json))
+        .collect();
+    let named = columns.iter().zip(&plans).map(|(column, plan)| event::Column {
+        name: column.name_str().into_owned(),
+        encoding: plan.encoding(),
+    });
+    let layout = TableLayout {
+        database: String::new(),
+        table: String::new(),
+        columns: named.collect(),
+        key: Vec::new(),
+    };
+    let shape = Shape {
+        id: 0,
+        layout: Arc::new(layout),
+        present: (0..columns.len() as u32).collect(),
+        synthetic: false,
+    };
+    let mut writer = BatchWriter::new();
+    for row in rows {
+        for (index, plan) in plans.iter().enumerate() {
+            plan.put(row.as_ref(index).unwrap_or(&Bound::NULL), &mut writer);
+        }
+    }
+    Value::Rows {
+        cells: writer.take(),
+        shape: serde_json::to_string(&shape).unwrap_or_default().into(),
+        count: rows.len() as u32,
+    }
+}

@@ -1,0 +1,348 @@
+//! Reads of MySQL and MariaDB: pooled statements, whose plans come from their text and from what the server says of tables.
+
+mod answer;
+mod catalog;
+mod plans;
+mod pool;
+mod proof;
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::FutureExt;
+use futures_util::future::BoxFuture;
+use mysql_async::Value as Bound;
+use mysql_async::prelude::Queryable;
+use tokio::sync::OnceCell;
+
+use self::plans::Plans;
+use self::pool::{Connections, texts, within};
+use self::proof::{Means, is_server, prove};
+use super::backend::{
+    Asked, Backend, Executed, Named, Outcome, Param, Read, Verdict, foreign_position, position_not_visible,
+};
+use super::state::State;
+use crate::cache::sql::{TableFacts, Template};
+use crate::cache::{Counters, Dependency, Equality, KeyWriter, Ledger, Sequence, TableName};
+use crate::code::Code;
+use crate::config::MysqlConfig;
+use crate::error::{Error, Result};
+use crate::offset::{GtidSet, MariadbGtidList, MysqlGtid, Offset, Position};
+
+pub use proof::SETTLE;
+
+/// Longest wait for a proof; longer, and the answer may not hold what was delivered last.
+const PROOF: Duration = Duration::from_secs(10);
+
+/// Reads of one server.
+pub(super) struct Mysql {
+    state: Arc<State>,
+    config: MysqlConfig,
+    plans: Plans,
+    connections: OnceCell<Connections>,
+    means: OnceCell<Means>,
+    proving: tokio::sync::Mutex<()>,
+}
+
+/// A parameter as the driver takes it.
+fn bound(param: &Param) -> Bound {
+    match param {
+        Param::Null => Bound::NULL,
+        Param::Integer(value) => Bound::Int(*value),
+        Param::Unsigned(value) => Bound::UInt(*value),
+        Param::Real(value) => Bound::Double(*value),
+        Param::Text(text) => Bound::Bytes(text.clone().into_bytes()),
+        Param::Bytes(bytes) => Bound::Bytes(bytes.clone()),
+    }
+}
+
+fn bound_all(params: &[Param]) -> Vec<Bound> {
+    params.iter().map(bound).collect()
+}
+
+/// The statement of a read, the only kind that these servers know.
+fn statement(read: &Read) -> (&str, &[Param]) {
+    let Read::Sql { sql, params } = read;
+    (sql, params)
+}
+
+impl Mysql {
+    /// For a server. Nothing connects yet.
+    pub fn new(state: Arc<State>, config: MysqlConfig) -> Self {
+        Self {
+            state,
+            config,
+            plans: Plans::default(),
+            connections: OnceCell::new(),
+            means: OnceCell::new(),
+            proving: tokio::sync::Mutex::new(()),
+        }
+    }
+
+    async fn connections(&self) -> &Connections {
+        self.connections
+            .get_or_init(|| async { Connections::new(&self.config) })
+            .await
+    }
+
+    /// Waits until `need` is proved to be visible; false where it cannot be.
+    async fn await_visible(&self, need: Sequence) -> Result<bool> {
+        let cache = &self.state.cache;
+        if cache.visible() >= need {
+            return Ok(true);
+        }
+        // One proof serves all who wait for it.
+        let _turn = self.proving.lock().await;
+        if cache.visible() >= need {
+            return Ok(true);
+        }
+        Counters::add(&cache.counters.proofs);
+        let mut connection = self.connections().await.reader().await?;
+        let means = *self.means.get_or_try_init(|| Means::of(&mut connection)).await?;
+        let server = self.state.server();
+        if !is_server(&mut connection, means, server.as_deref()).await? {
+            return Ok(false);
+        }
+        let deadline = tokio::time::Instant::now() + PROOF;
+        prove(&mut connection, means, cache.ledger(), need, deadline).await
+    }
+
+    /// `as_of` of a question that is asked afterwards.
+    async fn proved(&self, need: Sequence) -> Result<Option<Sequence>> {
+        let is_proved = self.await_visible(need).await?;
+        Ok(is_proved.then(|| self.state.cache.visible()))
+    }
+
+    async fn answer(&self, read: &Read) -> Outcome {
+        let (sql, params) = statement(read);
+        let connections = self.connections().await;
+        // What is not known to be a plain read may leave something in its session.
+        let mut connection = match Template::parse(sql) {
+            Ok(_) => connections.reader().await?,
+            Err(_) => connections.writer().await?,
+        };
+        // Which columns hold JSON depends on the server, and is asked with its means.
+        let means = *self.means.get_or_try_init(|| Means::of(&mut connection)).await?;
+        let value = answer::ask(
+            &mut connection,
+            sql,
+            bound_all(params),
+            self.config.dates,
+            means == Means::Snapshot,
+        );
+        value.await.map(Arc::new)
+    }
+
+    async fn answer_after(&self, read: &Read, position: Position) -> Outcome {
+        let Position {
+            start,
+            delivered,
+            within,
+        } = position;
+        let mut connection = self.connections().await.reader().await?;
+        let means = *self.means.get_or_try_init(|| Means::of(&mut connection)).await?;
+        let is_shown = match (means, delivered.unwrap_or(start)) {
+            (Means::Executed, Offset::MysqlGtid(mut set)) => {
+                // A change inside a transaction is visible with the whole of it.
+                if let Some(within) = within {
+                    set.insert(&MysqlGtid::parse(&within.transaction)?);
+                }
+                let wait = format!("SELECT WAIT_FOR_EXECUTED_GTID_SET(?, {})", PROOF.as_secs());
+                let rows = texts(&mut connection, &wait, vec![Bound::from(set.to_string())]).await?;
+                rows.first()
+                    .and_then(|row| row.first().cloned().flatten())
+                    .as_deref()
+                    == Some("0")
+            }
+            (Means::Snapshot, Offset::MariadbGtid(_)) => {
+                // Whoever has the position has it from the log: it lies before the end that is asked for now. That the
+                // last mark was proved says nothing, the position may be newer than what was delivered.
+                let ledger = parking_lot::RwLock::new(Ledger::new());
+                let fresh = ledger.write().mark();
+                let deadline = tokio::time::Instant::now() + PROOF;
+                prove(&mut connection, means, &ledger, fresh, deadline).await?
+            }
+            (Means::Time, Offset::MysqlFile { .. }) => {
+                tokio::time::sleep(SETTLE).await;
+                true
+            }
+            _ => return Err(foreign_position()),
+        };
+        if !is_shown {
+            return Err(position_not_visible(PROOF));
+        }
+        drop(connection);
+        self.answer(read).await
+    }
+
+    async fn change(&self, sql: &str, params: &[Param]) -> Result<Executed> {
+        let mut connection = self.connections().await.writer().await?;
+        let means = *self.means.get_or_try_init(|| Means::of(&mut connection)).await?;
+        within(connection.exec_drop(sql, bound_all(params))).await?;
+        let (affected, last_insert_id) = (connection.affected_rows(), connection.last_insert_id());
+        // MariaDB names this session's transaction; MySQL's set holds it, and whatever else was committed until now.
+        let question = match means {
+            Means::Snapshot => Some("SELECT @@last_gtid"),
+            Means::Executed => Some("SELECT @@GLOBAL.gtid_executed"),
+            Means::Time => None,
+        };
+        let mut position = None;
+        if let Some(question) = question {
+            let rows = texts(&mut connection, question, Vec::new()).await?;
+            let text = rows
+                .into_iter()
+                .next()
+                .and_then(|row| row.into_iter().next().flatten());
+            position = text.and_then(|text| position_of(means, &text));
+        }
+        Ok(Executed {
+            affected,
+            last_insert_id: last_insert_id.map(i128::from),
+            position,
+        })
+    }
+
+    async fn named(&self, on: &[Named]) -> Result<Arc<[Dependency]>> {
+        let mut found = Vec::with_capacity(on.len());
+        for (table, equalities) in on {
+            let name = match table.split_once('.') {
+                Some((database, table)) => TableName::new(database, table),
+                None => TableName::new(self.config.database.as_deref().unwrap_or_default(), table),
+            };
+            if !self.plans.knows(&name) {
+                self.learn(name.clone()).await?;
+            }
+            let (integers, key) = match self.plans.table(&name) {
+                Some((
+                    TableFacts::Base {
+                        integers,
+                        obstacle: None,
+                        ..
+                    },
+                    key,
+                )) => (integers, key),
+                // Definitions change: as a whole, which is always right.
+                None => (BTreeSet::new(), Vec::new()),
+                Some(_) => {
+                    return Err(Error::new(
+                        Code::ArgumentInvalid,
+                        format!("dependsOn names {name}, which this source does not follow."),
+                    ));
+                }
+            };
+            let key = match key.as_slice() {
+                [column] => Some(column.clone()),
+                _ => None,
+            };
+            let equalities = equalities.iter().filter_map(|(column, value)| {
+                let column = if column.is_empty() {
+                    key.clone()?
+                } else {
+                    column.to_lowercase()
+                };
+                integers.contains(&column).then(|| Equality {
+                    column: column.into(),
+                    values: vec![*value],
+                })
+            });
+            found.push(Dependency {
+                table: name.clone(),
+                equalities: equalities.collect(),
+            });
+        }
+        Ok(found.into())
+    }
+}
+
+impl Backend for Mysql {
+    fn identify(&self, key: &mut KeyWriter) {
+        key.part(2, self.config.database.as_deref().unwrap_or_default().as_bytes());
+        key.part(3, self.config.user.as_bytes());
+    }
+
+    fn forget_definitions(&self) {
+        self.plans.forget();
+    }
+
+    fn judge<'a>(&'a self, read: &'a Read) -> BoxFuture<'a, Result<Verdict>> {
+        async move {
+            let (sql, params) = statement(read);
+            let plan = self.plan(sql).await?;
+            Ok(plan.map(|plan| {
+                let integers: Vec<Option<i128>> = params.iter().map(Param::integer).collect();
+                plan.bind(&integers)
+            }))
+        }
+        .boxed()
+    }
+
+    fn prove(&self, need: Sequence) -> BoxFuture<'_, Result<Option<Sequence>>> {
+        self.proved(need).boxed()
+    }
+
+    fn run<'a>(&'a self, read: &'a Read) -> BoxFuture<'a, Outcome> {
+        self.answer(read).boxed()
+    }
+
+    fn ask<'a>(&'a self, read: &'a Read, need: Sequence) -> BoxFuture<'a, Result<Asked>> {
+        async move {
+            let as_of = self.proved(need).await?;
+            let value = self.answer(read).await?;
+            Ok(Asked { value, as_of })
+        }
+        .boxed()
+    }
+
+    fn run_after<'a>(&'a self, read: &'a Read, position: Position) -> BoxFuture<'a, Outcome> {
+        self.answer_after(read, position).boxed()
+    }
+
+    fn execute<'a>(&'a self, sql: &'a str, params: &'a [Param]) -> BoxFuture<'a, Result<Executed>> {
+        self.change(sql, params).boxed()
+    }
+
+    fn explain<'a>(&'a self, read: &'a Read) -> BoxFuture<'a, Result<serde_json::Value>> {
+        async move {
+            let (sql, _) = statement(read);
+            Ok(match self.plan(sql).await? {
+                Ok(plan) => {
+                    let depends = plan
+                        .bind(&[])
+                        .iter()
+                        .map(|dependency| dependency.table.to_string())
+                        .collect::<Vec<_>>();
+                    serde_json::json!({ "cached": true, "dependsOn": depends, "columns": plan.columns() })
+                }
+                Err(why) => serde_json::json!({ "cached": false, "reason": &*why }),
+            })
+        }
+        .boxed()
+    }
+
+    fn dependencies<'a>(&'a self, on: &'a [Named]) -> BoxFuture<'a, Result<Arc<[Dependency]>>> {
+        self.named(on).boxed()
+    }
+
+    fn close(&self) -> BoxFuture<'_, ()> {
+        async move {
+            if let Some(connections) = self.connections.get() {
+                connections.close().await;
+            }
+        }
+        .boxed()
+    }
+}
+
+fn position_of(means: Means, text: &str) -> Option<String> {
+    let start = match means {
+        Means::Snapshot => Offset::MariadbGtid(MariadbGtidList::parse(text).ok()?),
+        _ => Offset::MysqlGtid(GtidSet::parse(text).ok()?),
+    };
+    let position = Position {
+        start,
+        delivered: None,
+        within: None,
+    };
+    Some(position.base_text())
+}

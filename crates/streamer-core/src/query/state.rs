@@ -1,0 +1,103 @@
+//! What the read path and the backend of one source share: what its log said, and whether it lives.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use parking_lot::Mutex;
+
+use crate::cache::{Cache, Dependency, TableName};
+use crate::code::Code;
+use crate::config::{CacheConfig, SourceConfig, TableFilter, WhenDisconnected};
+use crate::error::{Error, Result};
+
+/// What stands for all definitions in the ledger.
+pub(super) fn definitions() -> Dependency {
+    Dependency::on_table(TableName::new("", ""))
+}
+
+/// Proof of life of the source.
+struct Life {
+    is_connected: bool,
+    /// The server whose log is read.
+    server: Option<Arc<str>>,
+    last_sign: Instant,
+}
+
+/// One source, as its log shows it.
+pub(super) struct State {
+    /// Its name.
+    pub name: Arc<str>,
+    /// Which tables are followed.
+    pub filter: TableFilter,
+    /// What may be kept; `None` without a cache.
+    pub settings: Option<CacheConfig>,
+    /// Entries, and when what was changed.
+    pub cache: Cache,
+    silence: Duration,
+    life: Mutex<Life>,
+}
+
+impl State {
+    /// Of a source that is not connected yet, and counts as silent after `silence`.
+    pub fn new(source: &SourceConfig, settings: Option<CacheConfig>, silence: Duration) -> Self {
+        let cache = Cache::new(settings.map_or(0, |settings| settings.max_bytes));
+        cache.need(&[definitions()]);
+        Self {
+            name: source.name.as_str().into(),
+            filter: source.tables.clone(),
+            settings,
+            cache,
+            silence,
+            life: Mutex::new(Life {
+                is_connected: false,
+                server: None,
+                last_sign: Instant::now(),
+            }),
+        }
+    }
+
+    /// The source streams from this server.
+    pub fn connected(&self, server: Option<Arc<str>>) {
+        *self.life.lock() = Life {
+            is_connected: true,
+            server,
+            last_sign: Instant::now(),
+        };
+    }
+
+    /// The source does not stream.
+    pub fn disconnected(&self) {
+        self.life.lock().is_connected = false;
+    }
+
+    /// The source showed that it lives.
+    pub fn sign(&self) {
+        self.life.lock().last_sign = Instant::now();
+    }
+
+    /// The server whose log is read, where it has a name.
+    pub fn server(&self) -> Option<Arc<str>> {
+        self.life.lock().server.clone()
+    }
+
+    /// Whether what is asked for may be kept now.
+    pub fn is_live(&self) -> bool {
+        let life = self.life.lock();
+        self.settings.is_some() && life.is_connected && life.last_sign.elapsed() < self.silence
+    }
+
+    /// Whether memory may answer now.
+    pub fn may_serve(&self) -> Result<bool> {
+        if self.is_live() {
+            return Ok(true);
+        }
+        match self.settings.map(|settings| settings.when_disconnected) {
+            None | Some(WhenDisconnected::Bypass) => Ok(false),
+            Some(WhenDisconnected::Stale) => Ok(true),
+            Some(WhenDisconnected::Refuse) => Err(Error::new(
+                Code::ConnectionLost,
+                "Reads are refused while the source is not followed (`whenDisconnected`).",
+            )),
+        }
+    }
+}
