@@ -147,6 +147,8 @@ impl Mysqld {
             format!("--datadir={}", at("data")),
             format!("--socket={}", at("s")),
             format!("--pid-file={}", at("pid")),
+            // Of its own: a server that starts removes the temporary tables that it finds in the shared one.
+            format!("--tmpdir={}", at(".")),
             format!("--port={}", self.port),
             format!("--server-id={}", server_id(self.port)),
         ]);
