@@ -4,6 +4,7 @@
 
 const assert = require('node:assert/strict')
 const fs = require('node:fs')
+const net = require('node:net')
 const os = require('node:os')
 const path = require('node:path')
 const { after, before, test } = require('node:test')
@@ -43,6 +44,20 @@ async function table(server) {
     for (const id of rows) await writer.query('INSERT INTO t VALUES (?, ?)', [id, `row ${id}`])
   }
   return { url: database.url, database, insert, query: sql => writer.query(sql), end: () => writer.end() }
+}
+
+/** Sends a command to Redis; resolves with its answer. @param {number} port @param {string} command @returns {Promise<string>} */
+function say(port, command) {
+  return new Promise((resolve, reject) => {
+    const socket = net.connect(port, '127.0.0.1', () => socket.write(`${command}\r\n`))
+    socket.once('error', reject)
+    let answer = ''
+    socket.on('data', data => {
+      answer += data.toString('latin1')
+      if (answer.endsWith('\r\n')) socket.end()
+    })
+    socket.once('close', () => resolve(answer))
+  })
 }
 
 /** Removes all logs but the last; one that a dump still reads stays until that has noticed its end. @param {any} t */
@@ -253,7 +268,14 @@ test('a damaged checkpoint, and one of a later version, are errors and never a f
 test('a checkpoint that cannot be written holds no change back, and is said', async () => {
   const t = await table(await kit.mariadb())
   const checkpoint = place()
-  const seen = await collect({ source: t.url, checkpoint: { url: checkpoint, intervalMs: 10 } })
+  /** @type {any[]} */
+  const said = []
+  const hear = level => (fields, message) => said.push({ level, message, ...fields })
+  const seen = await collect({
+    source: t.url,
+    checkpoint: { url: checkpoint, intervalMs: 10 },
+    logger: { debug() {}, info: hear('info'), warn: hear('warn'), error: hear('error') },
+  })
   await t.insert(1)
   await seen.until(() => seen.changes.length === 1, 'the first row')
   fs.renameSync(checkpoint, `${checkpoint}-away`)
@@ -266,8 +288,17 @@ test('a checkpoint that cannot be written holds no change back, and is said', as
   assert.ok(!lastError()?.message.includes('row 2'))
   const failures = () =>
     Number(/^streamer_checkpoint_failures_total (\d+)/m.exec(seen.streamer.metrics())?.[1])
-  assert.ok(failures() > 0)
+  await eventually(() => failures() > 2, { what: 'several attempts' })
+  const warnings = () => said.filter(({ code }) => code === 'ERR_STREAMER_CHECKPOINT_FAILED')
+  await eventually(() => warnings().length > 0, { what: 'the failure in the log' })
   fs.renameSync(`${checkpoint}-away`, checkpoint)
+  const isStoredAgain = ({ message, source }) => message.includes('stored again') && source === 'default'
+  await eventually(() => said.some(isStoredAgain), { what: 'the end of it in the log' })
+  assert.deepEqual(
+    warnings().map(({ level, source }) => [level, source]),
+    [['warn', 'default']],
+    'said once'
+  )
   await seen.stop()
   const next = await collect({ source: t.url, checkpoint })
   await t.insert(3)
@@ -316,6 +347,90 @@ test('Redis that goes away and comes back empty holds nothing back, and is writt
   await next.stop()
   await t.end()
   await redis.stop()
+})
+
+test('Redis that comes back empty is given the definitions as well', async () => {
+  const server = await kit.mariadb({ args: ['--binlog-row-metadata=NO_LOG'] })
+  const t = await table(server)
+  const redis = await kit.redis()
+  const checkpoint = { url: redis.url, intervalMs: 10 }
+  const stored = async () => {
+    const answer = await say(redis.port, 'HMGET ultimate-streaming:checkpoint:default checkpoint definitions')
+    return answer.includes('crc32') && answer.length
+  }
+  const seen = await collect({ source: t.url, checkpoint })
+  await t.query('ALTER TABLE t ADD COLUMN extra INT DEFAULT 7 AFTER id')
+  await t.query("INSERT INTO t VALUES (1, 8, 'a')")
+  await seen.until(() => seen.changes.length === 1, 'the first row')
+  await eventually(stored, { what: 'a checkpoint' })
+  await say(redis.port, 'FLUSHALL')
+  await t.query("INSERT INTO t VALUES (2, 8, 'b')")
+  await seen.until(() => seen.changes.length === 2, 'the second row')
+  await eventually(stored, { what: 'a checkpoint again' })
+  await seen.stop()
+  // Nothing but the checkpoint can tell what the table was before this: the log before it goes.
+  await t.query('FLUSH BINARY LOGS')
+  await t.query("INSERT INTO t VALUES (3, 9, 'c')")
+  await t.query('ALTER TABLE t CHANGE extra renamed INT, DROP COLUMN text')
+  await purge(t)
+  const second = await collect({ source: t.url, checkpoint })
+  await second.until(() => second.changes.length + second.gaps.length > 0, 'the row')
+  assert.deepEqual(second.gaps, [])
+  assert.deepEqual({ ...second.changes[0].after }, { id: 3, extra: 9, text: 'c' })
+  await second.stop()
+  await t.end()
+  await redis.stop()
+  await server.stop()
+})
+
+test('a directory that is deleted and made again has one owner', async () => {
+  const t = await table(await kit.mariadb())
+  const checkpoint = place()
+  const first = await collect({ source: t.url, checkpoint: { url: checkpoint, intervalMs: 10 } })
+  fs.rmSync(checkpoint, { recursive: true })
+  const second = await collect({ source: t.url, checkpoint })
+  await t.insert(1)
+  await assert.rejects(
+    first.until(() => false, 'the refusal'),
+    /ERR_STREAMER_CHECKPOINT_LOCKED/
+  )
+  assert.equal(first.streamer.health().status, 'down')
+  await second.until(() => second.changes.length === 1, 'the row')
+  // Only where something was left to store.
+  await first.stop().catch(error => assert.equal(error.code, 'ERR_STREAMER_CHECKPOINT_LOCKED'))
+  await second.stop()
+  await t.end()
+})
+
+test('what a dead letter has taken is done, and does not come again', async () => {
+  const t = await table(await kit.mariadb())
+  const config = { source: t.url, checkpoint: place() }
+  const streamer = new Streamer(config)
+  const [handled, dead] = [[], []]
+  streamer.consume(
+    batch => {
+      if (batch[0].after.id === 2) throw new Error('no')
+      handled.push(...ids(batch))
+    },
+    { batchSize: 1, retries: 1, deadLetter: (batch, error) => void dead.push(...ids(batch), String(error)) }
+  )
+  await streamer.start()
+  await t.insert(1, 2, 3)
+  await eventually(() => handled.length === 2, { what: 'the row behind it' })
+  await streamer.stop()
+  assert.deepEqual(
+    [handled, dead],
+    [
+      [1, 3],
+      [2, 'Error: no'],
+    ]
+  )
+  const next = await collect(config)
+  await t.insert(4)
+  await next.until(() => next.changes.length === 1, 'the next row')
+  assert.deepEqual(ids(next.changes), [4])
+  await next.stop()
+  await t.end()
 })
 
 test('a batch whose handler fails for good comes again at the next start', async () => {

@@ -2,7 +2,9 @@
 //!
 //! A file is written aside, synchronised, and renamed over the old one, and then the directory is synchronised: a crash or
 //! a full disk at any instant leaves the old one whole. A file whose synchronisation failed is never looked at again. The
-//! lock is the operating system's (`flock(2)`, `LockFileEx`): it ends with the process, however that ends.
+//! lock is the operating system's (`flock(2)`, `LockFileEx`): it ends with the process, however that ends. It is that of a file, not
+//! of a path: where the directory was deleted and made again, the file there is another one, and is locked anew before anything
+//! is written.
 //!
 //! Files are the owner's alone (0600, in a directory of 0700), and a directory that others may write to is refused:
 //! positions of MongoDB hold keys of documents, and whoever can swap a checkpoint can make changes disappear.
@@ -36,7 +38,7 @@ pub struct Directory {
 struct Source {
     name: String,
     /// Locked as long as it is open.
-    _lock: File,
+    lock: File,
     /// Version and name of the definitions that are stored.
     definitions: Option<(u64, String)>,
 }
@@ -57,7 +59,7 @@ impl Directory {
         self.sources.retain(|source| source.name != name);
         self.sources.push(Source {
             name: name.to_owned(),
-            _lock: lock,
+            lock,
             definitions: None,
         });
         let file = checkpoint_file(&self.path, name);
@@ -78,6 +80,24 @@ impl Directory {
         }))
     }
 
+    /// Makes sure that the file that is locked is still the one that others would lock.
+    fn keep_possession(&mut self, name: &str) -> Result<()> {
+        let path = lock_file(&self.path, name);
+        let Some(source) = self.sources.iter_mut().find(|source| source.name == name) else {
+            return Err(failed(&self.path, "it was not opened"));
+        };
+        if is_at(&source.lock, &path) {
+            return Ok(());
+        }
+        check_directory(&self.path)?;
+        let lock = lock(&self.path, name)?;
+        check_owner(&self.path, &lock)?;
+        source.lock = lock;
+        // What was stored beside it is gone as well.
+        source.definitions = None;
+        Ok(())
+    }
+
     fn save_source(
         &mut self,
         name: &str,
@@ -85,11 +105,16 @@ impl Directory {
         witness: Option<&str>,
         definitions: Option<&dyn Definitions>,
     ) -> Result<()> {
+        self.keep_possession(name)?;
         let Some(source) = self.sources.iter_mut().find(|source| source.name == name) else {
             return Err(failed(&self.path, "it was not opened"));
         };
         let stored = match (definitions, &source.definitions) {
-            (Some(new), Some((version, stored))) if new.version() == *version => Some(stored.clone()),
+            (Some(new), Some((version, stored)))
+                if new.version() == *version && definitions_file(&self.path, name, stored).exists() =>
+            {
+                Some(stored.clone())
+            }
             (Some(new), _) => {
                 let bytes = new.to_bytes();
                 let stored = checksum(&bytes);
@@ -154,7 +179,13 @@ impl Store for Directory {
     }
 
     fn renew(&mut self) -> BoxFuture<'_, Result<()>> {
-        async { Ok(()) }.boxed()
+        let names: Vec<String> = self.sources.iter().map(|source| source.name.clone()).collect();
+        // Only the loss of possession is told: what cannot be written is told when there is something to write.
+        let lost = names
+            .iter()
+            .filter_map(|name| self.keep_possession(name).err())
+            .find(|error| error.code() == Code::CheckpointLocked);
+        async move { lost.map_or(Ok(()), Err) }.boxed()
     }
 
     fn close(&mut self) -> BoxFuture<'_, ()> {
@@ -192,12 +223,36 @@ fn remove_others(directory: &Path, source: &str, kept: Option<&str>) {
     }
 }
 
+fn lock_file(directory: &Path, source: &str) -> PathBuf {
+    directory.join(format!("{source}.lock"))
+}
+
+/// Whether an open file is the one at a path.
+#[cfg(unix)]
+fn is_at(file: &File, path: &Path) -> bool {
+    use std::os::unix::fs::MetadataExt;
+    match (file.metadata(), fs::symlink_metadata(path)) {
+        (Ok(open), Ok(there)) => (open.dev(), open.ino()) == (there.dev(), there.ino()),
+        _ => false,
+    }
+}
+
+/// Windows deletes no directory whose files are open.
+#[cfg(not(unix))]
+fn is_at(_: &File, _: &Path) -> bool {
+    true
+}
+
 fn make_directory(path: &Path) -> Result<()> {
     let mut builder = fs::DirBuilder::new();
     builder.recursive(true);
     #[cfg(unix)]
     std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
     builder.create(path).map_err(|error| refused(path, &error))?;
+    check_directory(path)
+}
+
+fn check_directory(path: &Path) -> Result<()> {
     let metadata = fs::metadata(path).map_err(|error| refused(path, &error))?;
     if !metadata.is_dir() {
         return Err(failed(path, "it is no directory"));
@@ -241,7 +296,7 @@ fn options() -> OpenOptions {
 }
 
 fn lock(directory: &Path, source: &str) -> Result<File> {
-    let path = directory.join(format!("{source}.lock"));
+    let path = lock_file(directory, source);
     let mut file = options()
         .read(true)
         .write(true)

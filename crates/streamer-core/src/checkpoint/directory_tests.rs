@@ -89,6 +89,19 @@ async fn definitions_that_are_damaged_are_missing() {
     assert_eq!(store.open("a").await.unwrap(), saved("p1", None));
 }
 
+#[tokio::test]
+async fn definitions_that_were_deleted_are_stored_again() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("positions");
+    let mut store = Directory::new(path.clone());
+    store.open("a").await.unwrap();
+    store.save("a", "p1", None, definitions(1, "one")).await.unwrap();
+    fs::remove_file(definitions_file(&path, "a", &checksum(b"one"))).unwrap();
+    store.save("a", "p2", None, definitions(1, "one")).await.unwrap();
+    store.close().await;
+    assert_eq!(store.open("a").await.unwrap(), saved("p2", Some("one")));
+}
+
 #[cfg(unix)]
 mod unix {
     use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
@@ -112,6 +125,45 @@ mod unix {
     }
 
     #[tokio::test]
+    async fn a_directory_that_was_made_again_has_one_owner() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("positions");
+        let mut first = Directory::new(path.clone());
+        first.open("a").await.unwrap();
+        first.save("a", "p1", None, None).await.unwrap();
+        fs::remove_dir_all(&path).unwrap();
+        let mut second = Directory::new(path.clone());
+        assert_eq!(second.open("a").await.unwrap(), None);
+        second.save("a", "q1", None, None).await.unwrap();
+        let renewed = first.renew().await.unwrap_err();
+        assert_eq!(renewed.code(), Code::CheckpointLocked);
+        let refused = first.save("a", "p2", None, None).await.unwrap_err();
+        assert_eq!(refused.code(), Code::CheckpointLocked);
+        second.close().await;
+        assert_eq!(second.open("a").await.unwrap(), saved("q1", None));
+    }
+
+    #[tokio::test]
+    async fn a_directory_that_was_made_again_is_taken_again() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("positions");
+        let mut first = Directory::new(path.clone());
+        first.open("a").await.unwrap();
+        first.save("a", "p1", None, definitions(1, "one")).await.unwrap();
+        fs::remove_dir_all(&path).unwrap();
+        let gone = first.save("a", "p2", None, definitions(1, "one")).await;
+        assert_eq!(gone.unwrap_err().code(), Code::CheckpointFailed);
+        first.renew().await.unwrap();
+        fs::create_dir(&path).unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o700)).unwrap();
+        first.save("a", "p2", None, definitions(1, "one")).await.unwrap();
+        let mut second = Directory::new(path);
+        assert_eq!(second.open("a").await.unwrap_err().code(), Code::CheckpointLocked);
+        first.close().await;
+        assert_eq!(second.open("a").await.unwrap(), saved("p2", Some("one")));
+    }
+
+    #[tokio::test]
     async fn a_directory_that_others_may_write_to_is_refused() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("positions");
@@ -120,6 +172,20 @@ mod unix {
         let error = Directory::new(path).open("a").await.unwrap_err();
         assert_eq!(error.code(), Code::CheckpointFailed);
         assert!(error.message().contains("others may write"), "{error}");
+    }
+
+    #[tokio::test]
+    async fn a_directory_of_somebody_else_is_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut path = folder.path().join("positions");
+        fs::create_dir(&path).unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o700)).unwrap();
+        // Only root can give a directory away; to everybody else, that of root is one.
+        if std::os::unix::fs::chown(&path, Some(65_534), None).is_err() {
+            path = PathBuf::from("/");
+        }
+        let error = Directory::new(path).open("a").await.unwrap_err();
+        assert_eq!(error.code(), Code::CheckpointFailed);
     }
 
     #[tokio::test]

@@ -3,7 +3,7 @@
 //! Redis cannot see whether a process lives, so possession is a lease ([`LEASE`]) that is renewed. Every write names its
 //! owner and is compared on the server, in one script: a process that was frozen until another took its place is refused.
 //! A Redis that comes back empty, or as a replica that lags, has at most an older position: changes are delivered
-//! twice then, never skipped.
+//! twice then, never skipped. Definitions are sent when they change, and whenever those that should be there are not.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -31,12 +31,14 @@ if owner and owner ~= ARGV[1] and owner ~= ARGV[3] then return owner end
 redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2])
 return ARGV[1]";
 
-/// The same, and where it is ours, sets fields of the hash.
+/// The same, and where it is ours, sets fields of the hash: all of them together, or none where the definitions that should
+/// be there are not.
 const SAVE: &str = "
 local owner = redis.call('GET', KEYS[1])
 if owner and owner ~= ARGV[1] then return owner end
 redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2])
-redis.call('HSET', KEYS[2], unpack(ARGV, 3))
+if ARGV[3] ~= '' and redis.call('HGET', KEYS[2], 'stored') ~= ARGV[3] then return '' end
+redis.call('HSET', KEYS[2], unpack(ARGV, 4))
 return ARGV[1]";
 
 /// Gives free what is ours.
@@ -52,12 +54,14 @@ pub struct Redis {
     sources: Vec<Source>,
 }
 
+/// Version and checksum of the definitions that are stored.
+type Stored = Option<(u64, String)>;
+
 /// A source whose checkpoint this process has.
 struct Source {
     name: String,
     owner: String,
-    /// Version and checksum of the definitions that are stored.
-    definitions: Option<(u64, String)>,
+    definitions: Stored,
 }
 
 impl Redis {
@@ -175,35 +179,22 @@ impl Redis {
             ));
         };
         let (owner, before) = (known.owner.clone(), known.definitions.clone());
-        let mut new = None;
-        let now = definitions.map(|definitions| match before {
-            Some((version, stored)) if version == definitions.version() => (version, stored),
-            _ => {
-                let bytes = definitions.to_bytes();
-                let stored = checksum(&bytes);
-                new = Some(bytes);
-                (definitions.version(), stored)
-            }
-        });
-        let record = Record::new(
-            source,
-            position,
-            witness,
-            now.as_ref().map(|(_, stored)| stored.clone()),
-        );
-        let mut connection = self.connection().await?;
-        let script = Script::new(SAVE);
-        let mut call = script.key(self.owner_key(source));
-        call.key(self.key(source))
-            .arg(&owner)
-            .arg(lease_ms())
-            .arg("checkpoint")
-            .arg(record.encode());
-        if let Some(new) = new {
-            call.arg("definitions").arg(new);
+        let kept = before.filter(|(version, _)| definitions.is_some_and(|new| new.version() == *version));
+        let mut holder = String::new();
+        let mut now = kept.clone();
+        if kept.is_some() || definitions.is_none() {
+            let record = record(source, position, witness, &now);
+            holder = self.write(source, &owner, &record, &now, None).await?;
         }
-        let answer = call.invoke_async::<String>(&mut connection).await;
-        let holder = self.settle(answer)?;
+        // Never sent, another version, or gone.
+        if holder.is_empty()
+            && let Some(definitions) = definitions
+        {
+            let bytes = definitions.to_bytes();
+            now = Some((definitions.version(), checksum(&bytes)));
+            let record = record(source, position, witness, &now);
+            holder = self.write(source, &owner, &record, &now, Some(bytes)).await?;
+        }
         if holder != owner {
             return Err(taken(source, &holder));
         }
@@ -211,6 +202,36 @@ impl Redis {
             known.definitions = now;
         }
         Ok(())
+    }
+
+    /// Writes a record, with its definitions or beside those that are there. Answers with who has the checkpoint; with nothing
+    /// where the definitions are not there.
+    async fn write(
+        &mut self,
+        source: &str,
+        owner: &str,
+        record: &Record,
+        stored: &Stored,
+        definitions: Option<Vec<u8>>,
+    ) -> Result<String> {
+        let mut connection = self.connection().await?;
+        let checksum = stored.as_ref().map_or("", |(_, checksum)| checksum.as_str());
+        let script = Script::new(SAVE);
+        let mut call = script.key(self.owner_key(source));
+        call.key(self.key(source))
+            .arg(owner)
+            .arg(lease_ms())
+            .arg(if definitions.is_none() { checksum } else { "" })
+            .arg("checkpoint")
+            .arg(record.encode());
+        if let Some(definitions) = definitions {
+            call.arg("stored")
+                .arg(checksum)
+                .arg("definitions")
+                .arg(definitions);
+        }
+        let answer = call.invoke_async::<String>(&mut connection).await;
+        self.settle(answer)
     }
 
     async fn renew_all(&mut self) -> Result<()> {
@@ -267,6 +288,11 @@ impl Store for Redis {
     fn close(&mut self) -> BoxFuture<'_, ()> {
         self.leave().boxed()
     }
+}
+
+fn record(source: &str, position: &str, witness: Option<&str>, stored: &Stored) -> Record {
+    let checksum = stored.as_ref().map(|(_, checksum)| checksum.clone());
+    Record::new(source, position, witness, checksum)
 }
 
 fn lease_ms() -> u64 {

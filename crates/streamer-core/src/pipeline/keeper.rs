@@ -137,7 +137,10 @@ impl Keeper {
                 _ => false,
             }
         };
-        if is_new { self.save().await } else { Ok(()) }
+        if is_new {
+            self.save().await?;
+        }
+        Ok(())
     }
 
     /// A delivery reaches a place.
@@ -183,8 +186,9 @@ impl Keeper {
         self.moved.notify_one();
     }
 
-    /// Stores what has moved. Not interrupted: a caller that goes away leaves the work to a task of its own.
-    pub async fn save(&self) -> Result<()> {
+    /// Stores what has moved; returns whether anything has. Not interrupted: a caller that goes away leaves the work to a task of
+    /// its own.
+    pub async fn save(&self) -> Result<bool> {
         let mut store = self.store.lock().await;
         let moved: Vec<(usize, Arc<str>, Place)> = {
             let ledgers = self.ledgers.lock();
@@ -194,6 +198,7 @@ impl Keeper {
             };
             ledgers.iter().enumerate().filter_map(unsaved).collect()
         };
+        let is_stored = !moved.is_empty();
         for (index, source, place) in moved {
             store
                 .save(
@@ -210,12 +215,16 @@ impl Keeper {
                 ledger.saved = Some(place.position);
             }
         }
-        Ok(())
+        Ok(is_stored)
     }
 
-    /// Stores while the engine runs; `told` learns how each attempt went. Returns where another process has taken a
-    /// checkpoint, or when the engine stops.
-    pub async fn run(&self, cancel: &CancellationToken, told: impl Fn(&Result<()>)) -> Option<Error> {
+    /// Stores while the engine runs; `told` learns how each attempt went, and whether something was stored. Returns where another
+    /// process has taken a checkpoint, or when the engine stops.
+    pub async fn run(
+        &self,
+        cancel: &CancellationToken,
+        mut told: impl FnMut(&Result<bool>),
+    ) -> Option<Error> {
         let mut due = Instant::now();
         loop {
             let renewal = Instant::now() + RENEWAL;
@@ -233,14 +242,14 @@ impl Keeper {
                 due = Instant::now() + self.interval;
                 outcome
             } else {
-                self.store.lock().await.renew().await
+                self.store.lock().await.renew().await.map(|()| false)
             };
             told(&outcome);
             match outcome {
                 Err(error) if error.code() == Code::CheckpointLocked => return Some(error),
                 // Again, when it is due.
-                Err(_) => self.moved.notify_one(),
-                Ok(()) => {}
+                Err(_) if is_moved => self.moved.notify_one(),
+                Err(_) | Ok(_) => {}
             }
         }
     }
@@ -249,7 +258,7 @@ impl Keeper {
     pub async fn finish(&self) -> Result<()> {
         let saved = self.save().await;
         self.store.lock().await.close().await;
-        saved
+        saved.map(|_| ())
     }
 }
 

@@ -147,7 +147,7 @@ async fn a_failure_is_tried_again_and_a_loss_of_possession_ends_it() {
     let failures = Arc::<std::sync::atomic::AtomicUsize>::default();
     let (running, count) = (Arc::clone(&keeper), Arc::clone(&failures));
     let task = tokio::spawn(async move {
-        let told = |outcome: &Result<()>| {
+        let told = |outcome: &Result<bool>| {
             if outcome.is_err() {
                 count.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
             }

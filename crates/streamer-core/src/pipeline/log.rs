@@ -10,14 +10,17 @@
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use serde_json::{Map, Value};
+use tokio::time::Instant;
 use tracing::field::{Field, Visit};
 use tracing::span;
 use tracing::{Dispatch, Event, Level, Metadata, Subscriber};
 
 use super::notice;
 use super::outlet::Outlet;
+use crate::error::Error;
 
 /// Items in flight above which records are dropped; a quarter of what the window holds.
 const MAX_WAITING: usize = super::window::MAX_ITEMS / 4;
@@ -44,7 +47,35 @@ impl Dropped {
     }
 }
 
-/// Forwards the records of one source.
+/// How often a failure that goes on is said again.
+const REMINDER: Duration = Duration::from_secs(60);
+
+/// Something that fails again and again, and is to be said now and then.
+#[derive(Debug, Default)]
+pub(super) struct Failing {
+    said: Option<(String, Instant)>,
+}
+
+impl Failing {
+    /// It failed; whether that is news: another failure than the last, or the same for a minute.
+    pub fn is_worth_saying(&mut self, error: &Error) -> bool {
+        let is_known = self
+            .said
+            .as_ref()
+            .is_some_and(|(said, at)| said == error.message() && at.elapsed() < REMINDER);
+        if !is_known {
+            self.said = Some((error.message().to_owned(), Instant::now()));
+        }
+        !is_known
+    }
+
+    /// It works; whether it had failed before.
+    pub fn end(&mut self) -> bool {
+        self.said.take().is_some()
+    }
+}
+
+/// Forwards the records of one source; of all of them where it has no name.
 struct Forward {
     outlet: Arc<Outlet>,
     dropped: Arc<Dropped>,
@@ -71,9 +102,11 @@ impl Subscriber for Forward {
             return;
         }
         let mut fields = Fields::default();
-        fields
-            .named
-            .insert("source".to_owned(), Value::from(&*self.source));
+        if !self.source.is_empty() {
+            fields
+                .named
+                .insert("source".to_owned(), Value::from(&*self.source));
+        }
         event.record(&mut fields);
         let dropped = self.dropped.pending.swap(0, Ordering::Relaxed);
         if dropped > 0 {

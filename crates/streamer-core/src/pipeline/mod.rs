@@ -32,15 +32,18 @@ mod outlet;
 mod supervisor;
 mod window;
 
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use futures_util::FutureExt;
 use parking_lot::Mutex;
 use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::Dispatch;
+use tracing::instrument::WithSubscriber;
 
 use crate::checkpoint::{self, Saved};
 use crate::code::Code;
@@ -134,10 +137,20 @@ impl Shared {
 
     /// Stores checkpoints until the engine stops, or another process has taken them: then nothing may go on.
     async fn keep(self: Arc<Self>, keeper: &Keeper) {
-        let told = |outcome: &Result<()>| {
-            self.metrics.checkpoint(outcome.is_ok());
-            if let Err(error) = outcome {
-                tracing::warn!(code = error.code().as_str(), "{error}");
+        let mut failing = log::Failing::default();
+        let told = |outcome: &Result<bool>| match outcome {
+            Ok(false) => {}
+            Ok(true) => {
+                self.metrics.checkpoint(true);
+                if failing.end() {
+                    tracing::info!("Checkpoints are stored again.");
+                }
+            }
+            Err(error) => {
+                self.metrics.checkpoint(false);
+                if failing.is_worth_saying(error) {
+                    tracing::warn!(code = error.code().as_str(), "{error}");
+                }
                 for index in 0..self.config.sources.len() {
                     self.board.blame(index, error);
                 }
@@ -145,6 +158,14 @@ impl Shared {
         };
         if let Some(error) = keeper.run(&self.cancel, told).await {
             self.fail_all(&error);
+            self.cancel.cancel();
+        }
+    }
+
+    /// Runs what all sources depend on: a panic in it ends them, instead of leaving them without.
+    async fn guard(self: Arc<Self>, task: impl Future<Output = ()>) {
+        if AssertUnwindSafe(task).catch_unwind().await.is_err() {
+            self.fail_all(&supervisor::defect());
             self.cancel.cancel();
         }
     }
@@ -216,7 +237,19 @@ struct Launch {
 }
 
 impl Launch {
-    /// Begins where the checkpoints say.
+    /// Begins where the checkpoints say, and keeps them from then on.
+    async fn run(self) {
+        // A failure concerns all sources: it carries the name of one only where there is no other.
+        let name = match self.shared.config.sources.as_slice() {
+            [only] => Arc::from(only.name.as_str()),
+            _ => Arc::from(""),
+        };
+        match self.shared.dispatch(&name) {
+            Some(dispatch) => self.resume().with_subscriber(dispatch).await,
+            None => self.resume().await,
+        }
+    }
+
     async fn resume(self) {
         let shared = Arc::clone(&self.shared);
         let Some(keeper) = &shared.keeper else { return };
@@ -361,14 +394,15 @@ impl Engine {
         let shared = &self.shared;
         shared.board.start();
         let watched = Arc::clone(shared);
-        self.tasks.spawn(async move { watched.watch_health().await });
+        self.tasks
+            .spawn(Arc::clone(shared).guard(async move { watched.watch_health().await }));
         let launch = Launch {
             shared: Arc::clone(shared),
             factory: Arc::clone(&self.factory),
             tasks: self.tasks.clone(),
         };
         if shared.keeper.is_some() {
-            self.tasks.spawn(async move { launch.resume().await });
+            self.tasks.spawn(Arc::clone(shared).guard(launch.run()));
         } else if let Err(error) = launch.follow(&[]) {
             shared.fail_all(&error);
         }

@@ -405,7 +405,7 @@ fn whole_ms(time: Duration) -> f64 {
     (time.as_secs_f64() * 1000.0).round()
 }
 
-fn defect() -> Error {
+pub(super) fn defect() -> Error {
     Error::new(Code::Internal, "A defect of the library ended the source.")
         .with_advice("Please report it, with what the process printed about a panic.")
 }

@@ -131,6 +131,33 @@ async fn a_panic_while_connecting_rejects_the_start() {
     assert_eq!(rig.engine.start().await.unwrap_err().code(), Code::Internal);
 }
 
+#[tokio::test]
+async fn a_panic_beside_the_sources_ends_them_all_and_another_engine_works() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut config = configuration(&["a".to_owned(), "b".to_owned()]);
+    config.checkpoint = Some(crate::config::Checkpoint {
+        place: crate::config::CheckpointPlace::Directory(folder.path().join("positions")),
+        interval: Duration::from_secs(1),
+    });
+    let (sender, _deliveries) = tokio::sync::mpsc::unbounded_channel();
+    let broken = Engine::with_connectors(
+        config,
+        Arc::new(ToChannel(sender)),
+        Arc::new(|_, _| panic!("scripted")),
+    );
+    assert_eq!(broken.start().await.unwrap_err().code(), Code::Internal);
+    let states: Vec<_> = broken
+        .health()
+        .sources
+        .iter()
+        .map(|source| source.state)
+        .collect();
+    assert_eq!(states, [State::Failed, State::Failed]);
+    broken.stop(Duration::from_secs(1)).await;
+    let rig = Rig::new(vec![("a", vec![Step::Connect])]);
+    rig.engine.start().await.unwrap();
+}
+
 #[tokio::test(start_paused = true)]
 async fn reading_stops_at_the_limit_and_one_batch_may_overshoot() {
     let mut script = vec![Step::Connect];
