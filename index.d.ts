@@ -93,10 +93,14 @@ export interface DeleteChange<T extends object = Row> extends Change<T> {
   readonly changed: null
 }
 
-/** A whole table was emptied (`truncate`), is gone (`drop`), or has another name (`rename`). */
+/**
+ * A whole table was emptied (`truncate`), is gone (`drop`), or has another name (`rename`). A `truncate` with `synthetic: true` says
+ * that rows of the table changed which the log does not hold: read it anew.
+ */
 export interface TableChange<T extends object = Row> extends Change<T> {
   readonly op: 'truncate' | 'drop' | 'rename'
-  readonly key: null
+  /** Only for a `truncate` with `synthetic: true`: no other row than the one with this key is gone, if there was one. */
+  readonly key: Partial<T> | null
   readonly before: null
   readonly after: null
   readonly changed: null

@@ -58,7 +58,7 @@ one.on('change', change => {
       break
     case 'truncate':
       expectType<null>(change.after)
-      expectType<null>(change.key)
+      expectType<Partial<Order> | null>(change.key)
       break
   }
 })

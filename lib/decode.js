@@ -42,7 +42,10 @@ const RECORD_NUMBERED = 6
 
 const OPERATIONS = ['insert', 'update', 'delete', 'read', 'replace', 'truncate', 'drop', 'rename']
 
-/** Rows of a table changed, and the log does not hold which: a truncate as far as a reader can tell. */
+/**
+ * Rows of a table changed, and the log does not hold which: a truncate as far as a reader can tell. Where its row is known, what
+ * stands as the image before is its key.
+ */
 const DERIVED = 8
 
 /** After how many changes the clock is looked at. */
@@ -151,7 +154,7 @@ class BatchReader {
         this.#transaction.idBegin = `${cells.takeText()}:`
         return null
       case RECORD_ROWS:
-        this.#op = OPERATIONS[numbers[cells.at++]]
+        this.#op = operationOf(numbers[cells.at++])
         this.#before = this.#shapes.get(numbers[cells.at++])
         this.#after = this.#shapes.get(numbers[cells.at++])
         this.#words = numbers[cells.at++]
@@ -178,7 +181,8 @@ class BatchReader {
     const after = this.#after === null ? null : this.#after.read(cells)
     this.#rows--
     const key = shape.keyOf(before, after)
-    const change = this.#change(this.#op, shape.database, shape.table, key, before, after, changed)
+    const image = this.#op === 'truncate' ? null : before
+    const change = this.#change(this.#op, shape.database, shape.table, key, image, after, changed)
     if (shape.isSynthetic) change.synthetic = true
     return change
   }
@@ -187,7 +191,7 @@ class BatchReader {
   #readTable() {
     const cells = this.#cells
     const operation = cells.numbers[cells.at++]
-    const op = operation === DERIVED ? 'truncate' : OPERATIONS[operation]
+    const op = operationOf(operation)
     const database = cells.takeText()
     const table = cells.takeText()
     const renamedTo = cells.takeText()
@@ -225,6 +229,9 @@ class BatchReader {
     }
   }
 }
+
+/** @param {number} operation */
+const operationOf = operation => (operation === DERIVED ? 'truncate' : OPERATIONS[operation])
 
 /** The numbers that nearly every index is one of, as text. */
 const INDICES = Array.from({ length: 1024 }, (_, index) => String(index))

@@ -51,13 +51,13 @@ for (const [kind, args] of SERVERS) {
     await seen.until(() => seen.changes.at(-1)?.transaction?.last, 'the cascade of a delete')
     assert.deepEqual(all(), [
       'delete customers {"id":1}',
-      'delete profiles {"customer":1} (derived)',
+      'truncate profiles {"customer":1} (derived)',
       'truncate items (derived)',
       'truncate notes (derived)',
       'truncate orders (derived)',
     ])
     assert.equal(new Set(seen.changes.map(change => change.transaction?.id)).size, 1)
-    assert.deepEqual(seen.changes[1].before, { customer: 1 })
+    assert.equal(seen.changes[1].before, null)
 
     seen.changes.length = 0
     await writer.query("UPDATE customers SET name = 'bb' WHERE id = 2")
@@ -120,6 +120,24 @@ for (const [kind, args] of SERVERS) {
       )
       await again.stop()
     }
+    await writer.end()
+    await server.stop()
+  })
+
+  test(`no change is made of a child that did not exist (${kind})`, async () => {
+    const server = await kit[kind]({ args: [...args] })
+    const database = await freshDatabase(server)
+    const writer = await database.connect()
+    for (const sql of TABLES) await writer.query(sql)
+    const seen = await collect({ url: database.url, tables: ['profiles', 'strict'] })
+    // Customer 3 has no profile.
+    await writer.query('DELETE FROM customers WHERE id IN (2, 3)')
+    await writer.query('INSERT INTO strict VALUES (1, NULL)')
+    await seen.until(() => seen.changes.some(({ table }) => table === 'strict'), 'what follows')
+    const derived = seen.changes.filter(({ table }) => table === 'profiles')
+    assert.ok(derived.length > 0)
+    for (const { op, synthetic } of derived) assert.deepEqual([op, synthetic], ['truncate', true])
+    await seen.stop()
     await writer.end()
     await server.stop()
   })

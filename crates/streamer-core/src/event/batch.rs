@@ -44,7 +44,7 @@ pub enum Operation {
     Drop = 6,
     /// The table has another name.
     Rename = 7,
-    /// Rows of a table changed, and the log does not hold which.
+    /// Rows of a table changed, and the log does not hold which; with a key, only the row that has it, if there was one.
     Derived = 8,
 }
 

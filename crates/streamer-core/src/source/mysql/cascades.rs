@@ -5,8 +5,10 @@
 //!
 //! The constraints are read from the server, so they are those of the present; a backlog from before a constraint was added
 //! is told of too much, one from before it was dropped of too little. What follows from a change of the parent is derived
-//! as far as it is certain: the deletion of a child whose primary key is made of the constraint's columns is known by
-//! its key. Of everything else it is known only that rows of the table changed.
+//! as far as it is certain: of a child whose primary key is made of the constraint's columns it is known which row is gone,
+//! if there was one. Of everything else it is known only that rows of the table changed. No `delete` is made of either: the
+//! log does not say whether a child existed, the server cannot be asked about a moment that is over, and what an earlier event
+//! of this process told of it would make the ids of changes depend on where the process began.
 //!
 //! Sources: the manuals' "FOREIGN KEY Constraints"; `information_schema.KEY_COLUMN_USAGE`, `REFERENTIAL_CONSTRAINTS`.
 
@@ -19,7 +21,7 @@ use super::schema::{TableDefinition, TableName};
 use super::session::Server;
 use crate::error::Result;
 
-/// A row of a child that goes with its parent's.
+/// The key of the row of a child that goes with its parent's.
 pub type Derived = Arc<Image>;
 
 /// A constraint with an action, seen from the parent.

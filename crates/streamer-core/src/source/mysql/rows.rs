@@ -31,7 +31,7 @@ pub struct RowsJob {
     pub second: Option<Arc<Image>>,
     /// The next byte.
     pub at: usize,
-    /// What each deleted row takes along.
+    /// Rows that each deleted row takes along, where there are any.
     pub followers: Vec<Arc<Image>>,
     /// Columns whose change concerns other tables.
     pub watched: Vec<usize>,
@@ -154,7 +154,7 @@ impl RowsJob {
         }
     }
 
-    /// The rows of other tables that go with a deleted one.
+    /// The rows of other tables that go with a deleted one: their keys, for whether they existed is not in the log.
     fn follow(&self, row: &[u8], skip: &mut u32, writer: &mut BatchWriter) -> Result<()> {
         for image in &self.followers {
             if *skip > 0 {
@@ -162,7 +162,7 @@ impl RowsJob {
                 writer.skip_change();
                 continue;
             }
-            let mark = writer.begin_row(Operation::Delete, Some(image.shape.id), None, 0);
+            let mark = writer.begin_row(Operation::Derived, Some(image.shape.id), None, 0);
             if let Err(error) = write_cells(image, row, writer) {
                 writer.rewind(mark);
                 return Err(self.in_table(error));
