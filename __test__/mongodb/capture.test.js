@@ -274,27 +274,6 @@ describe('faults', () => {
     assert.deepEqual([ids(seen.changes), seen.gaps], [[1, 2, 3, 4], []])
   })
 
-  test('lost history is one gap, and reading goes on', async () => {
-    const { db, url } = fresh()
-    const first = await collect(url)
-    await db.collection('t').insertOne({ _id: 1 })
-    await first.until(() => first.changes.length >= 1, 'the row')
-    await first.stop()
-    await client.db('admin').command({
-      configureFailPoint: 'failCommand',
-      mode: { times: 1 },
-      data: { failCommands: ['aggregate'], errorCode: 286 },
-    })
-    const seen = await collect({ source: { url, from: first.changes[0].position } })
-    await db.collection('t').insertOne({ _id: 2 })
-    await seen.until(() => ids(seen.changes).includes(2), 'the new row')
-    await seen.stop()
-    assert.deepEqual(
-      seen.gaps.map(gap => [gap.reason, gap.from]),
-      [['history-lost', first.changes[0].position]]
-    )
-  })
-
   test('a server that dies and comes back: nothing is lost or doubled', async () => {
     const own = await kit.mongodb({ own: true })
     const writer = await MongoClient.connect(own.url)

@@ -4,17 +4,16 @@
 
 const assert = require('node:assert/strict')
 const { spawn } = require('node:child_process')
-const dgram = require('node:dgram')
 const { once } = require('node:events')
 const fs = require('node:fs')
 const net = require('node:net')
 const os = require('node:os')
 const path = require('node:path')
 const { after, before, test } = require('node:test')
-const dns = require('dns-packet')
 const { MongoClient } = require('mongodb')
 const { Streamer } = require('../..')
 const { collect } = require('../support/collect')
+const { canServeNames, nameServer, spawnWithNames } = require('../support/names')
 const { eventually, openKit } = require('../support/servers')
 
 /** @type {import('../support/servers').Kit} */
@@ -119,6 +118,28 @@ test('privileges that are missing are named', async () => {
   await refused(as(encoded('stranger')), 'ERR_STREAMER_GRANT_MISSING', /shop|changeStream|read/)
 })
 
+test('a grant that is revoked is said, and capture goes on when it is back', async () => {
+  const roles = [{ role: 'read', db: 'shop' }]
+  await admin.db('admin').command({ createUser: 'trusted', pwd: 'p@ss:w/rd', roles })
+  const seen = await collect({
+    source: as(encoded('trusted')),
+    heartbeat: { intervalMs: 200, timeoutMs: 1000 },
+    reconnect: { initialMs: 20, maxMs: 200 },
+  })
+  await admin.db('admin').command({ revokeRolesFromUser: 'trusted', roles })
+  const _id = /** @type {any} */ (++last)
+  await admin.db('shop').collection('orders').insertOne({ _id })
+  await seen.until(
+    () => seen.disconnects.some(({ error }) => error.code === 'ERR_STREAMER_GRANT_MISSING'),
+    'the refusal'
+  )
+  assert.notEqual(seen.streamer.health().status, 'healthy')
+  await admin.db('admin').command({ grantRolesToUser: 'trusted', roles })
+  await seen.until(() => seen.changes.some(change => change.key?._id === _id), 'the document')
+  assert.deepEqual(seen.gaps, [])
+  await seen.stop()
+})
+
 test('TLS with an authority of one’s own, as a file and as text', async () => {
   await streams({ url: as(encoded('modern')), tls: { ca: tls.ca } })
   await streams({ url: as(encoded('modern')), tls: { ca: fs.readFileSync(tls.ca, 'utf8') } })
@@ -151,45 +172,18 @@ function program() {
   return found
 }
 
-/** Names of a cluster, answered on a loopback address of its own. @param {Record<string, any[]>} records by type and name */
-async function nameServer(records) {
-  const socket = dgram.createSocket('udp4')
-  socket.on('message', (message, { port, address }) => {
-    const { id, questions = [] } = dns.decode(message)
-    const answers = questions.flatMap(({ type, name }) => {
-      const found = records[`${type} ${name.toLowerCase()}`] ?? []
-      return found.map(data => /** @type {any} */ ({ type, name, ttl: 1, data }))
-    })
-    const flags = dns.AUTHORITATIVE_ANSWER
-    socket.send(dns.encode({ type: 'response', id, flags, questions, answers }), port, address)
-  })
-  await new Promise(resolve => socket.bind(53, '127.0.0.54', () => resolve(undefined)))
-  return socket
-}
-
-// A resolver's address is the machine's, so this needs a mount namespace, and its port needs root: CI has both.
-const canServeNames = process.platform === 'linux' && process.getuid?.() === 0
-
 test('mongodb+srv: hosts and options come from the DNS', { skip: !canServeNames }, async () => {
   const names = await nameServer({
     'SRV _mongodb._tcp.shop.streamer.test': [{ target: 'member.streamer.test', port: server.port }],
     'TXT shop.streamer.test': ['authSource=admin'],
     'A member.streamer.test': ['127.0.0.1'],
   })
-  const resolver = path.join(folder, 'resolv.conf')
-  fs.writeFileSync(resolver, 'nameserver 127.0.0.54\n')
   const file = path.join(folder, 'seen')
   const argument = {
     file,
     config: { source: `mongodb+srv://${encoded('modern')}@shop.streamer.test/shop?tls=false` },
   }
-  const script = path.join(__dirname, '../support/consume.js')
-  const mounted = ['mount --bind "$1" /etc/resolv.conf', 'exec "$2" "$3" "$4"'].join(' && ')
-  const child = spawn(
-    'unshare',
-    ['--mount', 'sh', '-c', mounted, 'sh', resolver, process.execPath, script, JSON.stringify(argument)],
-    { stdio: ['ignore', 'pipe', 'inherit'] }
-  )
+  const child = spawnWithNames(folder, names.address, 'consume.js', argument)
   let said = ''
   child.stdout.on('data', data => (said += data))
   await eventually(() => said !== '', { what: 'the process to say something', deadlineMs: 20_000 })

@@ -56,7 +56,7 @@ pub enum FullDocument {
     UpdateLookup,
     /// Those whose image the server has kept.
     WhenAvailable,
-    /// All; one whose image the server has not kept ends the stream.
+    /// All; one whose image the server has not kept is followed by a gap.
     Required,
 }
 
@@ -80,7 +80,7 @@ pub enum BeforeChange {
     Off,
     /// Those whose image the server has kept.
     WhenAvailable,
-    /// All; one whose image the server has not kept ends the stream.
+    /// All; one whose image the server has not kept is followed by a gap.
     Required,
 }
 

@@ -8,10 +8,10 @@ use futures_util::future::BoxFuture;
 use tokio::time::{Instant, timeout, timeout_at};
 
 use super::connect::{Connected, connect};
-use super::failure::{Remedy, client_error, remedy};
+use super::failure::{Hindrance, Remedy, client_error, culprit, remedy};
 use super::preflight::{self, Server, now_ms};
-use super::reader::{Limits, Reader, Taken};
-use super::resume::Resume;
+use super::reader::{Demands, Limits, Reader, Taken};
+use super::resume::{Resume, Token};
 use super::scope::Scope;
 use super::stream::{Answer, Mode, Plan, Stream, opening_error};
 use crate::checkpoint::Saved;
@@ -30,6 +30,15 @@ const MAX_PATIENCE: Duration = Duration::from_secs(120);
 /// How often a stream is opened in a row without an answer of it, before the supervisor takes over.
 const MAX_OPENINGS: u32 = 8;
 
+/// How long a transaction's newest change waits for the next answer, before the server is asked whether anything follows it.
+const NEXT_ANSWER: Duration = Duration::from_millis(1);
+
+/// Least time between two such questions; under load the next answer comes sooner.
+const QUESTIONS_APART: Duration = Duration::from_millis(25);
+
+/// Longest wait for the answer to one.
+const END_ANSWER: Duration = Duration::from_millis(250);
+
 /// Longest wait for a server that is told of the end.
 const FAREWELL: Duration = Duration::from_millis(500);
 
@@ -41,6 +50,8 @@ pub struct MongodbConnector {
     tables: TableFilter,
     scope: Scope,
     from: From,
+    /// Where reading goes on after a gap: what the configuration says, whatever a checkpoint says of the beginning.
+    after_gap: From,
     settings: Settings,
     reader: Option<Reader>,
     running: Option<Running>,
@@ -55,6 +66,10 @@ struct Running {
     server: Server,
     stream: Option<Stream>,
     mode: Mode,
+    /// Why it is not `Whole`.
+    hindrance: Hindrance,
+    /// The token of the event that is the reason, where the server names it.
+    culprit: Option<String>,
     /// Openings since the last answer.
     openings: u32,
     fresh_until_ms: f64,
@@ -62,6 +77,10 @@ struct Running {
     beaten: Option<Instant>,
     /// Least time between beats that busy answers give.
     pace: Duration,
+    /// A transaction's newest change waits for the proof that it is the last, and behind it the beat of its answer.
+    held: Option<Beat>,
+    /// When the server was last asked for that proof.
+    asked_for_end: Option<Instant>,
 }
 
 impl MongodbConnector {
@@ -72,6 +91,7 @@ impl MongodbConnector {
             scope: Scope::of(&source.tables),
             tables: source.tables.clone(),
             from: source.from.clone(),
+            after_gap: source.from.clone(),
             patience: settings.heartbeat.timeout,
             settings,
             reader: None,
@@ -93,7 +113,8 @@ impl MongodbConnector {
                 bytes: self.settings.batch_bytes,
             };
             let (resume, within) = begin(&self.from, &connected).await?;
-            self.reader = Some(Reader::new(self.tables.clone(), limits, resume, within));
+            let demands = Demands::of(config);
+            self.reader = Some(Reader::new(self.tables.clone(), limits, demands, resume, within));
         }
         if let (Some(warning), Some(reader), false) = (warning, &mut self.reader, self.has_warned) {
             self.has_warned = true;
@@ -104,10 +125,14 @@ impl MongodbConnector {
             server,
             stream: None,
             mode: Mode::Whole,
+            hindrance: Hindrance::Large,
+            culprit: None,
             openings: 0,
             fresh_until_ms: 0.0,
             beaten: None,
             pace: self.settings.heartbeat.interval / 2,
+            held: None,
+            asked_for_end: None,
         });
         while !self.is_open() {
             self.open_stream().await?;
@@ -189,6 +214,7 @@ impl MongodbConnector {
             return Err(client_error(&error));
         };
         running.stream = None;
+        running.held = None;
         reader.cursor_ended();
         reader.flush();
         let remedy = remedy(&error);
@@ -196,7 +222,9 @@ impl MongodbConnector {
             return Err(client_error(&error));
         }
         match remedy {
-            Remedy::Avoid => {
+            Remedy::Avoid(hindrance) => {
+                running.hindrance = hindrance;
+                running.culprit = culprit(&error).map(str::to_owned);
                 running.mode = match running.mode {
                     Mode::Whole => Mode::Single,
                     Mode::Single => Mode::WithoutImages,
@@ -205,13 +233,18 @@ impl MongodbConnector {
                 };
                 running.openings = 0;
             }
-            Remedy::Skip => {
-                let instead = match preflight::oldest(&running.connected).await {
-                    // What was the oldest a moment ago may be gone by now.
-                    Ok(oldest) if running.openings < 4 => Resume::Time(oldest),
-                    Ok(_) => Resume::Now,
-                    Err(error) if error.code() == Code::ConnectionLost => return Err(error),
-                    Err(_) => Resume::Now,
+            Remedy::Locate if reader.locate() => {}
+            Remedy::Skip | Remedy::Locate => {
+                // What was the oldest a moment ago may be gone by now.
+                let is_now = matches!(self.after_gap, From::Now) || running.openings >= 4;
+                let instead = if is_now {
+                    Resume::Now
+                } else {
+                    match preflight::oldest(&running.connected).await {
+                        Ok(oldest) => Resume::Time(oldest),
+                        Err(error) if error.code() == Code::ConnectionLost => return Err(error),
+                        Err(_) => Resume::Now,
+                    }
                 };
                 let lost = Error::new(
                     Code::PositionLost,
@@ -229,6 +262,53 @@ impl MongodbConnector {
         Ok(())
     }
 
+    /// A transaction's newest change stands at the end of an answer. Waits for what proves whether it is the last: the next answer,
+    /// which under load comes at once, else one to a question of its own. What is not proven in time is handed over without.
+    /// Cancel-safe: the change stays held.
+    async fn settle(&mut self) -> Result<()> {
+        let Some(running) = &mut self.running else {
+            return Err(not_connected());
+        };
+        let is_busy = running
+            .asked_for_end
+            .is_some_and(|at| at.elapsed() < QUESTIONS_APART);
+        let pause = if is_busy { QUESTIONS_APART } else { NEXT_ANSWER };
+        if let Ok(loaded) = timeout(pause, self.load()).await {
+            return loaded;
+        }
+        if self.ask_for_end().await == Some(true)
+            && let Ok(loaded) = timeout(QUESTIONS_APART, self.load()).await
+        {
+            return loaded;
+        }
+        if let (Some(running), Some(reader)) = (&mut self.running, &mut self.reader) {
+            running.release(reader);
+        }
+        Ok(())
+    }
+
+    /// Asks whether anything follows the newest change, and ends its transaction where nothing does. Returns whether the stream's
+    /// own answer is about to come.
+    async fn ask_for_end(&mut self) -> Option<bool> {
+        let (running, reader) = (self.running.as_mut()?, self.reader.as_mut()?);
+        running.asked_for_end = Some(Instant::now());
+        let plan = Plan {
+            config: &self.config,
+            tables: &self.tables,
+            scope: &self.scope,
+            server: &running.server,
+            wait: self.settings.heartbeat.interval,
+        };
+        let (resume, time) = (reader.resume(), reader.time()?);
+        let question = Stream::has_more(&running.connected, &plan, &resume, time);
+        // An error of it is not the stream's.
+        let has_more = timeout(END_ANSWER, question).await.ok()?.ok()??;
+        if !has_more {
+            reader.end_transaction();
+        }
+        Some(has_more)
+    }
+
     async fn next_item(&mut self) -> Result<Item> {
         loop {
             let reader = self.reader.as_mut().ok_or_else(not_connected)?;
@@ -243,6 +323,7 @@ impl MongodbConnector {
             let has_batch = running.stream.as_ref().map(Stream::has_batch);
             let result = match has_batch {
                 None => self.open_stream().await,
+                Some(false) if running.held.is_some() => self.settle().await,
                 Some(false) => self.load().await,
                 Some(true) => self.read(),
             };
@@ -264,6 +345,7 @@ impl MongodbConnector {
             return Err(not_connected());
         };
         running.openings = 0;
+        running.held = None;
         while reader.ready.is_empty() {
             let Some(event) = stream.event()? else {
                 let answer = stream.finish();
@@ -271,18 +353,23 @@ impl MongodbConnector {
                 return Ok(());
             };
             let is_reduced = matches!(running.mode, Mode::WithoutImages | Mode::KeyOnly);
-            let taken = if is_reduced {
+            if is_reduced {
                 let has_pipeline = !self.config.pipeline.is_empty();
-                let taken = read_reduced(reader, event, has_pipeline)?;
+                let culprit = running.culprit.as_deref().filter(|_| has_pipeline);
+                if culprit.is_some_and(|culprit| is_before(event, culprit)) {
+                    // The pipeline had left it out.
+                    reader.pass(event)?;
+                    continue;
+                }
+                let taken = read_reduced(reader, event, has_pipeline, running.hindrance)?;
                 running.mode = Mode::Whole;
                 running.stream = None;
                 return match taken {
                     Taken::Partly => Err(not_connected()),
                     _ => Ok(()),
                 };
-            } else {
-                reader.take(event)?
-            };
+            }
+            let taken = reader.take(event)?;
             if taken == Taken::Invalidated {
                 reader.flush();
                 running.stream = None;
@@ -302,9 +389,20 @@ async fn begin(from: &From, connected: &Connected) -> Result<(Resume, Option<Wit
     })
 }
 
-/// Takes in an event that was too large, without its images. With a pipeline of the user's, which could not judge it without
+/// Whether an event lies in front of a token.
+fn is_before(event: &bson::RawDocument, token: &str) -> bool {
+    let own = event.get_document("_id").ok().and_then(Token::read);
+    own.is_some_and(|own| own < token)
+}
+
+/// Takes in an event that could not be had whole, without its images. With a pipeline of the user's, which could not judge it without
 /// them, nothing of it is handed over but the gap.
-fn read_reduced(reader: &mut Reader, event: &bson::RawDocument, has_pipeline: bool) -> Result<Taken> {
+fn read_reduced(
+    reader: &mut Reader,
+    event: &bson::RawDocument,
+    has_pipeline: bool,
+    hindrance: Hindrance,
+) -> Result<Taken> {
     let from = reader.position();
     let namespace = event.get_document("ns").ok();
     let part = |name| namespace.and_then(|namespace| namespace.get_str(name).ok());
@@ -316,9 +414,9 @@ fn read_reduced(reader: &mut Reader, event: &bson::RawDocument, has_pipeline: bo
         reader.pass(event)?;
         Taken::Done
     } else {
-        reader.take(event)?
+        reader.take_reduced(event)?
     };
-    reader.report_large(from, table);
+    reader.report_reduced(from, table, hindrance);
     Ok(taken)
 }
 
@@ -328,7 +426,10 @@ impl Running {
         if let Some(token) = &answer.token {
             reader.advance(token);
         }
-        reader.flush();
+        // A router may have nothing to say because a shard has not answered yet.
+        if answer.is_empty && !self.server.is_router {
+            reader.end_transaction();
+        }
         if answer.is_empty && self.mode != Mode::Whole {
             // What was too large is behind us, or was never wanted.
             self.mode = Mode::Whole;
@@ -348,17 +449,27 @@ impl Running {
             fresh = fresh.min(f64::from(seen.time) * 1000.0 - self.server.clock_offset_ms);
         }
         self.fresh_until_ms = self.fresh_until_ms.max(fresh.min(now_ms()));
-        // Under load answers come by the hundred; each beat is a call into JavaScript.
-        if !answer.is_empty && self.beaten.is_some_and(|at| at.elapsed() < self.pace) {
-            return;
-        }
-        self.beaten = Some(Instant::now());
-        reader.ready.push_back(Item::Beat(Beat {
+        self.held = Some(Beat {
             fresh_until_ms: self.fresh_until_ms,
             round_trip_ms,
             clock_offset_ms: Some(self.server.clock_offset_ms),
             position: reader.position(),
-        }));
+        });
+        if !reader.has_open_end() || self.server.is_router {
+            self.release(reader);
+        }
+    }
+
+    /// Hands over what was read, and says how fresh that is.
+    fn release(&mut self, reader: &mut Reader) {
+        let has_batch = reader.flush();
+        let Some(beat) = self.held.take() else { return };
+        // Under load answers come by the hundred; each beat is a call into JavaScript.
+        if has_batch && self.beaten.is_some_and(|at| at.elapsed() < self.pace) {
+            return;
+        }
+        self.beaten = Some(Instant::now());
+        reader.ready.push_back(Item::Beat(beat));
     }
 }
 

@@ -8,6 +8,7 @@ use bson::{RawBsonRef, RawDocument, Timestamp};
 use super::resume::Token;
 use crate::code::Code;
 use crate::error::{Error, Result};
+use crate::offset::MongodbOffset;
 
 /// The parts of an event; absent ones are `None`, or empty.
 #[derive(Debug, Default)]
@@ -97,12 +98,15 @@ impl<'a> Event<'a> {
         Err(missing_field(missing))
     }
 
-    /// Commit time, in ms since the epoch: of the server's clock where the event has it, else in whole seconds.
+    /// Commit time, in ms since the epoch: of the server's clock where the event has it, else in whole seconds; those of the token
+    /// where a pipeline took the rest.
     pub fn committed_ms(&self) -> f64 {
         match (self.wall_ms, self.cluster_time) {
             (Some(ms), _) => ms as f64,
             (None, Some(time)) => f64::from(time.time) * 1000.0,
-            (None, None) => 0.0,
+            (None, None) => {
+                MongodbOffset::time_of(self.token).map_or(0.0, |(time, _)| f64::from(time) * 1000.0)
+            }
         }
     }
 }
@@ -113,7 +117,7 @@ pub fn missing_field(field: &str) -> Error {
         Code::ConfigInvalid,
         format!("The `pipeline` removes or changes the field {field} of an event."),
     )
-    .with_advice("Keep _id, operationType, ns, clusterTime and documentKey in every stage.")
+    .with_advice("Keep _id, operationType, ns and documentKey in every stage as the server made them.")
 }
 
 fn namespace(value: RawBsonRef<'_>) -> (&str, &str) {

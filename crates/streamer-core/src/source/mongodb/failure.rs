@@ -5,18 +5,52 @@ use mongodb::error::{CommandError, Error as DriverError, ErrorKind};
 use super::event::missing_field;
 use crate::code::Code;
 use crate::error::Error;
+use crate::offset::MongodbOffset;
 
 /// What the stream does about an error.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Remedy {
     /// The cursor is gone, the connection is not: open it again.
     Reopen,
-    /// An event is larger than a reply may be.
-    Avoid,
+    /// An event cannot be had as it was asked for.
+    Avoid(Hindrance),
     /// The server no longer has the place.
     Skip,
+    /// The server does not find the token among the events that are watched now: another `pipeline` or other `tables` leave out the
+    /// event that it is of. Its time is known.
+    Locate,
     /// Connect again, or give up, as the error says.
     Fail,
+}
+
+/// Why an event cannot be had whole.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Hindrance {
+    /// It is larger than a reply may be.
+    Large,
+    /// An image was required that the server has not kept.
+    NoImage,
+}
+
+impl Hindrance {
+    /// What a gap says of it.
+    pub fn error(self) -> Error {
+        match self {
+            Self::Large => Error::new(
+                Code::LimitExceeded,
+                "An event of the change stream is larger than the 16 MiB that the server can send: its images are missing.",
+            )
+            .with_advice("MongoDB 6.0.9, 7.0 and newer send such events in parts; smaller documents, or no images, avoid them."),
+            Self::NoImage => Error::new(
+                Code::ServerSettingUnsuitable,
+                "The server has kept no image of a document for which `required` was asked.",
+            )
+            .with_advice(
+                "Run db.runCommand({collMod: \"<collection>\", changeStreamPreAndPostImages: {enabled: true}}) \
+                 for every collection, and keep images for longer (expireAfterSeconds) than reading may stand still.",
+            ),
+        }
+    }
 }
 
 /// The command's error, where the server sent one.
@@ -38,12 +72,21 @@ pub fn remedy(error: &DriverError) -> Remedy {
         // ChangeStreamHistoryLost.
         286 => Remedy::Skip,
         // BSONObjectTooLarge.
-        10334 => Remedy::Avoid,
+        10334 => Remedy::Avoid(Hindrance::Large),
+        // NoMatchingDocument.
+        47 => Remedy::Avoid(Hindrance::NoImage),
         // ChangeStreamFatalError stands for several.
-        280 if is_too_large(&command.message) => Remedy::Avoid,
-        280 if command.message.contains("resume token was not found") => Remedy::Skip,
+        280 if is_too_large(&command.message) => Remedy::Avoid(Hindrance::Large),
+        280 if command.message.contains("resume token was not found") => Remedy::Locate,
         _ => Remedy::Fail,
     }
+}
+
+/// The token of the event that stands in the way, where the server names it: its sentence quotes the event, whose first field is `_id`.
+pub fn culprit(error: &DriverError) -> Option<&str> {
+    let (_, quoted) = command(error)?.message.split_once("_data: \"")?;
+    let (token, _) = quoted.split_once('"')?;
+    Some(token).filter(|token| MongodbOffset::time_of(token).is_some())
 }
 
 fn is_too_large(message: &str) -> bool {
@@ -100,14 +143,7 @@ fn refused(command: &CommandError) -> Error {
         18 => return authentication(&command.message),
         40573 => return standalone(),
         280 if command.message.contains("_id") => return missing_field("_id, which holds the resume token"),
-        47 => Error::new(
-            Code::ServerSettingUnsuitable,
-            "The server has kept no image of a document for which `required` was asked.",
-        )
-        .with_advice(
-            "Ask for whenAvailable, or run \
-             db.runCommand({collMod: \"<collection>\", changeStreamPreAndPostImages: {enabled: true}}).",
-        ),
+        47 => Hindrance::NoImage.error(),
         260 | 50811 | 50795 => Error::new(
             Code::PositionInvalid,
             format!("The server refuses the position: {message}."),
@@ -200,4 +236,29 @@ fn sentence(message: &str) -> String {
         .take(300)
         .collect();
     line.trim().trim_end_matches('.').to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_event_in_the_way_is_found_in_the_servers_sentence() {
+        let token = "8265EB6D3B000000022B042C";
+        let error = |message: String| {
+            let mut command: CommandError =
+                bson::deserialize_from_document(bson::doc! { "code": 10334, "codeName": "", "errmsg": "" })
+                    .unwrap();
+            command.message = message;
+            DriverError::from(ErrorKind::Command(command))
+        };
+        for sentence in [
+            format!("BSONObj size: 17 (0x11) is invalid. First element: _id: {{ _data: \"{token}\" }}"),
+            format!("not found for event: {{_id: {{_data: \"{token}\"}}, operationType: \"update\"}}"),
+        ] {
+            assert_eq!(culprit(&error(sentence)), Some(token));
+        }
+        assert_eq!(culprit(&error("_data: \"x\"".to_owned())), None);
+        assert_eq!(culprit(&error("nothing".to_owned())), None);
+    }
 }

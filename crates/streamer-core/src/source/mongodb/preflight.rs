@@ -25,6 +25,8 @@ pub struct Server {
     pub round_trip: Duration,
     /// The server's clock minus ours, in ms.
     pub clock_offset_ms: f64,
+    /// It is `mongos`, which puts the streams of several shards together.
+    pub is_router: bool,
 }
 
 impl Server {
@@ -76,6 +78,7 @@ pub async fn ask(connected: &Connected) -> Result<Server> {
         version,
         round_trip,
         clock_offset_ms,
+        is_router,
     })
 }
 
@@ -245,6 +248,7 @@ mod tests {
             version: version(text),
             round_trip: Duration::ZERO,
             clock_offset_ms: 0.0,
+            is_router: false,
         };
         let known = |text: &str| {
             (

@@ -1,15 +1,16 @@
 //! From events to batches: filter, transactions, shapes, and where reading goes on.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::sync::Arc;
 
-use bson::{RawDocument, RawDocumentBuf};
+use bson::{RawDocument, RawDocumentBuf, Timestamp};
 
-use super::event::{Event, undecodable, write_changed, write_id};
+use super::event::{Event, missing_field, undecodable, write_changed, write_id};
+use super::failure::Hindrance;
 use super::resume::{Resume, Token};
 use super::transaction::Transactions;
 use crate::code::Code;
-use crate::config::TableFilter;
+use crate::config::{BeforeChange, FullDocument, MongodbConfig, TableFilter};
 use crate::error::{Error, Result};
 use crate::event::{
     BatchWriter, DocumentChange, LastMark, Operation, Shape, ShapeId, TableLayout, Transaction,
@@ -40,6 +41,41 @@ pub struct Limits {
     pub bytes: usize,
 }
 
+/// What the user asked of every event.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Demands {
+    /// The image before, where there was a document.
+    pub before: bool,
+    /// The image after, where there is a document.
+    pub after: bool,
+    /// Stages of the user's stand between the server's log and us.
+    pub has_pipeline: bool,
+}
+
+impl Demands {
+    /// What is looked at here. With a pipeline, which may judge by the images and take them away, the server itself must look.
+    pub fn of(config: &MongodbConfig) -> Self {
+        let has_pipeline = !config.pipeline.is_empty();
+        Self {
+            before: config.before_change == BeforeChange::Required && !has_pipeline,
+            after: config.full_document == FullDocument::Required && !has_pipeline,
+            has_pipeline,
+        }
+    }
+
+    fn lacks(self, event: &Event<'_>, operation: Operation) -> bool {
+        (self.after && event.after.is_none() && operation != Operation::Delete)
+            || (self.before && event.before.is_none() && operation != Operation::Insert)
+    }
+}
+
+/// Changes whose image was required and is missing; they are in the batch that is written.
+#[derive(Debug)]
+struct Imageless {
+    from: Arc<str>,
+    tables: BTreeSet<String>,
+}
+
 /// Writes events into batches.
 pub struct Reader {
     /// What is ready to be handed over.
@@ -49,8 +85,12 @@ pub struct Reader {
     /// The newest token; empty while `resume` holds the place.
     token: String,
     is_invalidate: bool,
+    /// The server does not find the token: what happened at its time is sent again, and passed over.
+    is_unknown: bool,
     writer: BatchWriter,
     limits: Limits,
+    demands: Demands,
+    imageless: Option<Imageless>,
     tables: TableFilter,
     /// Tables that were met, as `database.table`; `None` where the filter leaves them out.
     shapes: HashMap<String, Option<ShapeId>>,
@@ -65,14 +105,23 @@ pub struct Reader {
 
 impl Reader {
     /// Begins at a place.
-    pub fn new(tables: TableFilter, limits: Limits, resume: Resume, within: Option<Within>) -> Self {
+    pub fn new(
+        tables: TableFilter,
+        limits: Limits,
+        demands: Demands,
+        resume: Resume,
+        within: Option<Within>,
+    ) -> Self {
         Self {
             ready: VecDeque::new(),
             resume,
             token: String::new(),
             is_invalidate: false,
+            is_unknown: false,
             writer: BatchWriter::new(),
             limits,
+            demands,
+            imageless: None,
             tables,
             shapes: HashMap::new(),
             name: String::new(),
@@ -86,6 +135,13 @@ impl Reader {
 
     /// Where reading goes on.
     pub fn resume(&self) -> Resume {
+        match self.time() {
+            Some((time, increment)) if self.is_unknown => Resume::Time(Timestamp { time, increment }),
+            _ => self.place(),
+        }
+    }
+
+    fn place(&self) -> Resume {
         if self.token.is_empty() {
             return self.resume.clone();
         }
@@ -97,13 +153,28 @@ impl Reader {
 
     /// The text of the position where reading goes on; empty while it is not known.
     pub fn position(&self) -> Arc<str> {
-        self.resume().position().unwrap_or_else(|| "".into())
+        self.place().position().unwrap_or_else(|| "".into())
+    }
+
+    /// The server does not find the token. Reading goes on at its time, and passes over what lies in front of it: tokens are made
+    /// to be compared. False where the time is not known.
+    pub fn locate(&mut self) -> bool {
+        if let (true, Resume::Token(token)) = (self.token.is_empty(), &self.resume) {
+            let Token { data, is_invalidate } = token.clone();
+            self.set_token(&data, is_invalidate);
+        }
+        self.is_unknown = !self.is_unknown && !self.is_invalidate && self.time().is_some();
+        self.is_unknown
+    }
+
+    /// Whether an event, or the place behind a batch, lies in front of a token that the server does not find.
+    fn is_behind(&self, token: &str) -> bool {
+        self.is_unknown && token <= self.token.as_str()
     }
 
     /// Reading goes on at another place.
     pub fn jump(&mut self, resume: Resume) {
-        self.token.clear();
-        self.is_invalidate = false;
+        self.set_token("", false);
         self.resume = resume;
     }
 
@@ -111,7 +182,7 @@ impl Reader {
     /// transaction of that event is over.
     pub fn advance(&mut self, token: &str) {
         // The token of an invalidate event, until an event follows it.
-        if token.is_empty() || token == self.token {
+        if token.is_empty() || token == self.token || self.is_behind(token) {
             return;
         }
         if MongodbOffset::time_of(token) > MongodbOffset::time_of(&self.token) {
@@ -124,6 +195,7 @@ impl Reader {
         self.token.clear();
         self.token.push_str(token);
         self.is_invalidate = is_invalidate;
+        self.is_unknown = false;
     }
 
     /// The cursor is gone: fragments of an event come again.
@@ -131,16 +203,33 @@ impl Reader {
         self.fragments.clear();
     }
 
-    /// Hands over what was written.
-    pub fn flush(&mut self) {
+    /// Hands over what was written; returns whether anything was.
+    pub fn flush(&mut self) -> bool {
         // Its record is in the batch that leaves.
         self.last = None;
-        if !self.writer.is_empty() {
+        let has_batch = !self.writer.is_empty();
+        if has_batch {
             self.ready.push_back(Item::Batch(self.writer.take()));
         }
+        if let Some(Imageless { from, tables }) = self.imageless.take() {
+            let tables = tables.into_iter().collect();
+            self.report(from, Some(tables), Hindrance::NoImage.error());
+        }
+        has_batch
     }
 
-    fn end_transaction(&mut self) {
+    /// The cluster time of the newest event.
+    pub fn time(&self) -> Option<(u32, u32)> {
+        MongodbOffset::time_of(&self.token)
+    }
+
+    /// Whether the newest change may be the last of its transaction, and nobody knows yet.
+    pub fn has_open_end(&self) -> bool {
+        self.last.is_some()
+    }
+
+    /// Nothing follows in the transaction of the newest change.
+    pub fn end_transaction(&mut self) {
         if let Some(mark) = self.last.take() {
             self.writer.mark_last(mark);
         }
@@ -170,6 +259,17 @@ impl Reader {
         }
     }
 
+    /// Takes in an event that was asked for without its images: what can be had of it.
+    ///
+    /// # Errors
+    /// Those of [`take`](Self::take).
+    pub fn take_reduced(&mut self, raw: &RawDocument) -> Result<Taken> {
+        let demands = std::mem::take(&mut self.demands);
+        let taken = self.take(raw);
+        self.demands = demands;
+        taken
+    }
+
     /// Fragments of an event hold different fields of it; `_id` is that of the newest.
     fn collect(&mut self, raw: &RawDocument) -> Result<()> {
         let bytes = raw.as_bytes();
@@ -196,6 +296,9 @@ impl Reader {
 
     fn take_whole(&mut self, event: &Event<'_>) -> Result<Taken> {
         event.check()?;
+        if self.is_behind(event.token) {
+            return Ok(Taken::Done);
+        }
         let continues = match (event.session, event.number) {
             (Some(session), Some(number)) => self.transactions.enter(session, number),
             _ => {
@@ -215,11 +318,15 @@ impl Reader {
             "update" => self.document(event, Operation::Update)?,
             "replace" => self.document(event, Operation::Replace)?,
             "delete" => self.document(event, Operation::Delete)?,
-            "drop" => self.table(event, &[(Operation::Drop, event.database, event.table, "")]),
-            "dropDatabase" => self.table(event, &[(Operation::Drop, event.database, "", "")]),
-            "rename" => self.rename(event),
+            "drop" => self.table(event, &[(Operation::Drop, event.database, event.table, "")])?,
+            "dropDatabase" => self.table(event, &[(Operation::Drop, event.database, "", "")])?,
+            "rename" => self.rename(event)?,
             "invalidate" => is_invalidate = true,
-            _ => self.definition(event),
+            // Nothing but a change of a document has a key: a stage of the user's has renamed what happened to it.
+            _ if self.demands.has_pipeline && event.key.is_some() => {
+                return Err(missing_field("operationType"));
+            }
+            _ => self.definition(event)?,
         }
         self.set_token(event.token, is_invalidate);
         Ok(if is_invalidate {
@@ -231,11 +338,17 @@ impl Reader {
 
     fn document(&mut self, event: &Event<'_>, operation: Operation) -> Result<()> {
         let Some(shape) = self.shape_of(event.database, event.table) else {
-            return Ok(());
+            return self.unwatched();
         };
-        let key = event
-            .key
-            .ok_or_else(|| super::event::missing_field("documentKey"))?;
+        if self.demands.lacks(event, operation) {
+            let from = self.position();
+            let imageless = self.imageless.get_or_insert_with(|| Imageless {
+                from,
+                tables: BTreeSet::new(),
+            });
+            imageless.tables.insert(self.name.clone());
+        }
+        let key = event.key.ok_or_else(|| missing_field("documentKey"))?;
         let is_in_transaction = !self.transactions.id().is_empty();
         let index = if is_in_transaction {
             self.transactions.take_index()
@@ -276,7 +389,16 @@ impl Reader {
         Ok(())
     }
 
-    fn rename(&mut self, event: &Event<'_>) {
+    /// An event of a table that is not delivered. The server sends none, so a stage of the user's must have given it another name:
+    /// to leave it out would be to lose it.
+    fn unwatched(&self) -> Result<()> {
+        if self.demands.has_pipeline {
+            return Err(missing_field("ns"));
+        }
+        Ok(())
+    }
+
+    fn rename(&mut self, event: &Event<'_>) -> Result<()> {
         let (to_database, to_table) = event.to.unwrap_or_default();
         let to = format!("{to_database}.{to_table}");
         let rename = (Operation::Rename, event.database, event.table, to.as_str());
@@ -286,24 +408,27 @@ impl Reader {
         let is_watched =
             self.tables.includes(event.database, event.table) || self.tables.includes(to_database, to_table);
         if !is_watched {
-            return;
+            return self.unwatched();
         }
         if is_over_target {
             self.table_changes(event, &[(Operation::Drop, to_database, to_table, ""), rename]);
         } else {
             self.table_changes(event, &[rename]);
         }
+        Ok(())
     }
 
-    fn table(&mut self, event: &Event<'_>, changes: &[(Operation, &str, &str, &str)]) {
+    fn table(&mut self, event: &Event<'_>, changes: &[(Operation, &str, &str, &str)]) -> Result<()> {
         let is_watched = if event.table.is_empty() {
             self.tables.concerns_database(event.database)
         } else {
             self.tables.includes(event.database, event.table)
         };
-        if is_watched {
-            self.table_changes(event, changes);
+        if !is_watched {
+            return self.unwatched();
         }
+        self.table_changes(event, changes);
+        Ok(())
     }
 
     fn table_changes(&mut self, event: &Event<'_>, changes: &[(Operation, &str, &str, &str)]) {
@@ -324,14 +449,14 @@ impl Reader {
     }
 
     /// What changed a definition: `create`, `createIndexes`, `dropIndexes`, `modify`, `shardCollection`, …
-    fn definition(&mut self, event: &Event<'_>) {
+    fn definition(&mut self, event: &Event<'_>) -> Result<()> {
         let is_watched = if event.table.is_empty() {
             self.tables.concerns_database(event.database)
         } else {
             self.tables.includes(event.database, event.table)
         };
         if !is_watched {
-            return;
+            return self.unwatched();
         }
         self.flush();
         let mut position = String::new();
@@ -342,20 +467,21 @@ impl Reader {
             statement: Some(statement(event).into()),
             position: position.into(),
         }));
+        Ok(())
     }
 
-    /// An event was too large: what could be had of it was taken, or nothing where `skipped`.
-    pub fn report_large(&mut self, from: Arc<str>, table: Option<String>) {
+    /// An event could not be had whole; what could be had of it was taken.
+    pub fn report_reduced(&mut self, from: Arc<str>, table: Option<String>, hindrance: Hindrance) {
         self.flush();
-        let error = Error::new(
-            Code::LimitExceeded,
-            "An event of the change stream is larger than the 16 MiB that the server can send: its images are missing.",
-        )
-        .with_advice("MongoDB 6.0.9, 7.0 and newer send such events in parts; smaller documents, or no images, avoid them.");
+        self.report(from, table.map(|table| vec![table]), hindrance.error());
+    }
+
+    /// Something is missing between a place and the present one.
+    fn report(&mut self, from: Arc<str>, tables: Option<Vec<String>>, error: Error) {
         self.ready.push_back(Item::Gap(Gap {
             from: Some(from).filter(|text| !text.is_empty()),
             to: Some(self.position()).filter(|text| !text.is_empty()),
-            tables: table.map(|table| vec![table]),
+            tables,
             reason: GapReason::Undecodable,
             error: Some(error),
         }));
@@ -376,11 +502,11 @@ impl Reader {
     }
 
     /// Goes over an event without handing it over.
-    pub fn pass(&mut self, raw: &RawDocument) -> Result<Option<String>> {
+    pub fn pass(&mut self, raw: &RawDocument) -> Result<()> {
         let event = Event::read(raw)?;
         event.check()?;
         self.set_token(event.token, event.operation == "invalidate");
-        Ok(Some(format!("{}.{}", event.database, event.table)))
+        Ok(())
     }
 
     fn shape_of(&mut self, database: &str, table: &str) -> Option<ShapeId> {

@@ -12,7 +12,7 @@ fn reader(patterns: &[&str]) -> Reader {
         changes: 100,
         bytes: 1 << 20,
     };
-    Reader::new(tables, limits, Resume::Now, None)
+    Reader::new(tables, limits, Demands::default(), Resume::Now, None)
 }
 
 fn token(n: u32) -> String {
@@ -158,4 +158,90 @@ fn definitions_stand_behind_the_changes_before_them() {
     };
     let statement = schema.statement.as_deref().unwrap();
     assert_eq!(statement, r#"{"createIndexes":"t","indexes":[{"name":"a_1"}]}"#);
+}
+
+fn demanding(demands: Demands) -> Reader {
+    let mut reader = reader(&["t", "u"]);
+    reader.demands = demands;
+    reader
+}
+
+#[test]
+fn changes_without_a_required_image_are_one_gap_behind_them() {
+    let mut reader = demanding(Demands {
+        before: true,
+        after: true,
+        has_pipeline: false,
+    });
+    take(&mut reader, &event(1, "insert", "t"));
+    let mut update = event(2, "update", "t");
+    update.insert("fullDocument", Bson::Null);
+    update.insert("fullDocumentBeforeChange", doc! { "_id": 2_i64 });
+    take(&mut reader, &update);
+    take(&mut reader, &event(3, "delete", "u"));
+    reader.flush();
+    let (batch, gap) = (reader.ready.pop_front(), reader.ready.pop_front());
+    assert!(matches!(batch, Some(Item::Batch(batch)) if batch.changes == 3));
+    let Some(Item::Gap(gap)) = gap else {
+        panic!("no gap")
+    };
+    assert_eq!(gap.tables, Some(vec!["shop.t".to_owned(), "shop.u".to_owned()]));
+    assert!(gap.from.unwrap().contains(&token(1)));
+    assert!(gap.to.unwrap().contains(&token(3)));
+    // What was asked for without images is told of by who asked.
+    reader
+        .take_reduced(&RawDocumentBuf::try_from(&event(4, "delete", "t")).unwrap())
+        .unwrap();
+    reader.flush();
+    assert_eq!(reader.ready.len(), 1);
+}
+
+#[test]
+fn a_name_that_a_pipeline_changed_is_refused() {
+    let has_pipeline = |has_pipeline| Demands {
+        has_pipeline,
+        ..Demands::default()
+    };
+    for operation in ["insert", "drop", "rename", "createIndexes"] {
+        let mut renamed = event(1, operation, "elsewhere");
+        if operation != "insert" {
+            renamed.remove("documentKey");
+        }
+        let renamed = RawDocumentBuf::try_from(&renamed).unwrap();
+        let error = demanding(has_pipeline(true)).take(&renamed).unwrap_err();
+        assert_eq!(error.code(), Code::ConfigInvalid, "{operation}");
+        assert!(error.message().contains("field ns"), "{error}");
+        demanding(has_pipeline(false)).take(&renamed).unwrap();
+    }
+    let otherwise = RawDocumentBuf::try_from(&event(1, "addition", "t")).unwrap();
+    let error = demanding(has_pipeline(true)).take(&otherwise).unwrap_err();
+    assert!(error.message().contains("field operationType"), "{error}");
+}
+
+#[test]
+fn a_token_that_the_server_does_not_find_is_passed_by_its_time() {
+    let mut reader = reader(&["*"]);
+    take(&mut reader, &event(2, "insert", "t"));
+    reader.flush();
+    reader.ready.clear();
+    let place = reader.position();
+    assert!(reader.locate());
+    assert_eq!(
+        reader.resume(),
+        Resume::Time(Timestamp {
+            time: 2,
+            increment: 1
+        })
+    );
+    assert_eq!(reader.position(), place);
+    // What is sent again: the place in front of it, and itself.
+    reader.advance(&token(1));
+    take(&mut reader, &event(2, "insert", "t"));
+    assert_eq!((changes(&mut reader), reader.position()), (vec![], place));
+    take(&mut reader, &event(3, "insert", "t"));
+    assert_eq!(changes(&mut reader), [1]);
+    assert!(matches!(reader.resume(), Resume::Token(_)));
+    // Once it was tried in vain, the place is lost.
+    assert!(reader.locate());
+    assert!(!reader.locate());
 }

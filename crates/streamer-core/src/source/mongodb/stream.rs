@@ -22,7 +22,7 @@ use super::preflight::{Server, now_ms};
 use super::resume::{Resume, Token};
 use super::scope::{Scope, match_stage};
 use crate::code::Code;
-use crate::config::{BeforeChange, MongodbConfig, TableFilter};
+use crate::config::{BeforeChange, FullDocument, MongodbConfig, TableFilter};
 use crate::error::{Error, Result};
 
 /// How much of an event is asked for.
@@ -133,15 +133,34 @@ impl Plan<'_> {
         Ok(command)
     }
 
+    /// The images that the server is asked for. It would end the stream for good in front of a change without an image that is
+    /// required, so [`Reader`](super::reader::Reader) looks for that itself; only with a pipeline, which may drop a change because of
+    /// an image that is missing, the server must look first.
+    fn images(&self) -> (FullDocument, BeforeChange) {
+        let MongodbConfig {
+            pipeline,
+            full_document,
+            before_change,
+            ..
+        } = self.config;
+        let after = match full_document {
+            FullDocument::Required if pipeline.is_empty() => FullDocument::WhenAvailable,
+            other => *other,
+        };
+        let before = match before_change {
+            BeforeChange::Required if pipeline.is_empty() => BeforeChange::WhenAvailable,
+            other => *other,
+        };
+        (after, before)
+    }
+
     fn first_stage(&self, resume: &Resume, mode: Mode) -> RawDocumentBuf {
         let mut stage = RawDocumentBuf::new();
         if matches!(mode, Mode::Whole | Mode::Single) {
-            stage.append(cstr!("fullDocument"), self.config.full_document.as_str());
-            if self.config.before_change != BeforeChange::Off {
-                stage.append(
-                    cstr!("fullDocumentBeforeChange"),
-                    self.config.before_change.as_str(),
-                );
+            let (after, before) = self.images();
+            stage.append(cstr!("fullDocument"), after.as_str());
+            if before != BeforeChange::Off {
+                stage.append(cstr!("fullDocumentBeforeChange"), before.as_str());
             }
         }
         if self.server.has_expanded_events() {
@@ -173,17 +192,8 @@ impl Stream {
         resume: &Resume,
         mode: Mode,
     ) -> Result<Self, std::result::Result<DriverError, Error>> {
-        let command = plan.command(resume, mode).map_err(Err)?;
-        let database = connected.client.database(plan.scope.database());
         let first = (Instant::now(), now_ms());
-        let mut action = database.run_raw_cursor_command(command).max_time(plan.wait);
-        if mode != Mode::Whole {
-            action = action.batch_size(1);
-        }
-        if let Some(criteria) = &connected.criteria {
-            action = action.selection_criteria(criteria.clone());
-        }
-        let cursor = action.batch().await.map_err(Ok)?;
+        let cursor = open_cursor(connected, plan, resume, mode).await?;
         let asked = Arc::new(Mutex::new(Some(first.0)));
         let (sender, replies) = mpsc::channel(1);
         Ok(Self {
@@ -192,6 +202,29 @@ impl Stream {
             asked,
             batch: None,
         })
+    }
+
+    /// Asks the server, beside the stream, whether anything that is wanted follows a place. `None` where its answer proves nothing:
+    /// it has not seen the operation at `time` itself.
+    ///
+    /// # Errors
+    /// The driver's; `Err(Err(…))` is what never reached it.
+    pub async fn has_more(
+        connected: &Connected,
+        plan: &Plan<'_>,
+        resume: &Resume,
+        time: (u32, u32),
+    ) -> Result<Option<bool>, std::result::Result<DriverError, Error>> {
+        let mut cursor = open_cursor(connected, plan, resume, Mode::Single).await?;
+        let first = cursor.next().await.unwrap_or_else(|| Err(closed())).map_err(Ok)?;
+        let reply = first.as_raw_document();
+        if first.doc_slices().is_ok_and(|events| !events.is_empty()) {
+            return Ok(Some(true));
+        }
+        let seen = reply.get_timestamp("operationTime").ok();
+        Ok(seen
+            .is_some_and(|seen| (seen.time, seen.increment) >= time)
+            .then_some(false))
     }
 
     /// When the open question was asked.
@@ -255,6 +288,24 @@ impl Drop for Stream {
     fn drop(&mut self) {
         self.task.abort();
     }
+}
+
+async fn open_cursor(
+    connected: &Connected,
+    plan: &Plan<'_>,
+    resume: &Resume,
+    mode: Mode,
+) -> std::result::Result<RawBatchCursor, std::result::Result<DriverError, Error>> {
+    let command = plan.command(resume, mode).map_err(Err)?;
+    let database = connected.client.database(plan.scope.database());
+    let mut action = database.run_raw_cursor_command(command).max_time(plan.wait);
+    if mode != Mode::Whole {
+        action = action.batch_size(1);
+    }
+    if let Some(criteria) = &connected.criteria {
+        action = action.selection_criteria(criteria.clone());
+    }
+    action.batch().await.map_err(Ok)
 }
 
 /// Asks for batch after batch, the next one as soon as the one before it was taken.
