@@ -84,6 +84,40 @@ for (const kind of /** @type {const} */ (['mysql', 'mariadb'])) {
   })
 }
 
+for (const kind of /** @type {const} */ (['mysql', 'mariadb'])) {
+  test(`a replica that replicates no more vouches for nothing, and says why (${kind})`, async () => {
+    const { args, follow } = KINDS[kind]
+    const [first, second] = [await kit[kind]({ args: args(31) }), await kit[kind]({ args: args(32) })]
+    const [writer, replica] = [await root(first), await root(second)]
+    await writer.query("CREATE USER 'copier'@'%' IDENTIFIED BY 'copied'")
+    await writer.query("GRANT REPLICATION SLAVE ON *.* TO 'copier'@'%'")
+    for (const sql of follow(first.port)) await replica.query(sql)
+    await writer.query('CREATE DATABASE shop')
+    await writer.query('CREATE TABLE shop.t (id INT PRIMARY KEY)')
+    await eventually(() => replica.query('SELECT * FROM shop.t').catch(() => false), { what: 'the table' })
+    const seen = await collect({
+      source: `${second.url}/shop`,
+      heartbeat: { intervalMs: 100, timeoutMs: 1500 },
+    })
+    const health = () => seen.streamer.health()
+    await eventually(() => health().status === 'healthy', { what: 'a healthy source' })
+    await replica.query(kind === 'mysql' ? 'STOP REPLICA SQL_THREAD' : 'STOP SLAVE SQL_THREAD')
+    const stopped = Date.now()
+    await writer.query('INSERT INTO shop.t VALUES (1)')
+    await eventually(() => health().status === 'degraded', { what: 'the standstill to be noticed' })
+    const { freshUntil, lastError } = health().sources.default
+    assert.ok(Number(freshUntil) < stopped + 200, 'it did not vouch for the row')
+    assert.equal(lastError?.code, 'ERR_STREAMER_REPLICA_STALLED')
+    assert.deepEqual(seen.changes, [])
+    await replica.query(kind === 'mysql' ? 'START REPLICA' : 'START SLAVE')
+    await seen.until(() => seen.changes.length === 1, 'the row')
+    await eventually(() => health().status === 'healthy', { what: 'a healthy source again' })
+    await seen.stop()
+    for (const connection of [writer, replica]) await connection.end()
+    for (const server of [second, first]) await server.stop()
+  })
+}
+
 test('without GTIDs another server is another log: a gap, and an error (MySQL)', async () => {
   const args = id => [`--server-id=${id}`, '--gtid-mode=OFF', '--enforce-gtid-consistency=OFF']
   const [first, second] = [await kit.mysql({ args: args(21) }), await kit.mysql({ args: args(22) })]

@@ -88,6 +88,8 @@ codes! {
     ServerBusy = "ERR_STREAMER_SERVER_BUSY", Automatic;
     /// Another reader uses the same server id.
     ServerIdTaken = "ERR_STREAMER_SERVER_ID_TAKEN", Operator;
+    /// The server is a replica whose replication stands still.
+    ReplicaStalled = "ERR_STREAMER_REPLICA_STALLED", Operator;
     /// A position could not be parsed, or belongs to another kind of source.
     PositionInvalid = "ERR_STREAMER_POSITION_INVALID", Never;
     /// The log no longer holds the position.

@@ -18,8 +18,8 @@ use super::reader::{Reader, Taken};
 use super::rows::BatchLimits;
 use super::schema::StoredCatalog;
 use super::session::{
-    DumpIdentity, Lost, Server, Side, begin_dump, check, connect_any, current_offset, earliest_offset,
-    is_registered, refused_place, verify_resume,
+    DumpIdentity, Lost, Server, Side, Vouch, begin_dump, check, connect_any, current_offset, earliest_offset,
+    is_registered, refused_place, stalled, verify_resume,
 };
 use super::stream::EventStream;
 use super::tracker::Tracker;
@@ -73,6 +73,8 @@ struct Running {
     proven_ms: Option<f64>,
     /// Position at the last heartbeat, and the newest answer of the pulse then.
     idle: Option<(Arc<str>, u64)>,
+    /// The server is a replica that stands still, which has been told.
+    is_standing: bool,
 }
 
 impl MysqlConnector {
@@ -132,6 +134,7 @@ impl MysqlConnector {
             beaten: None,
             proven_ms: None,
             idle: None,
+            is_standing: false,
         });
         self.down_since = None;
         Ok(())
@@ -467,6 +470,9 @@ async fn step(
     }
     if beats && reader.is_between() && reader.writer.changes() == 0 {
         running.check_log(reader)?;
+        if let Some(warning) = running.standstill() {
+            return Ok(Some(Item::Warning(warning)));
+        }
         return Ok(running.idle_beat(reader).map(Item::Beat));
     }
     Ok(None)
@@ -503,9 +509,21 @@ impl Running {
     fn prove(&mut self, reader: &Reader) {
         if let Some(reading) = self.pulse.reading()
             && reader.has_read(&reading.end)
+            && let Some(vouched_ms) = reading.vouched_ms()
         {
-            self.proven_ms = Some(reading.asked_ms);
+            self.proven_ms = Some(self.proven_ms.map_or(vouched_ms, |proven| proven.max(vouched_ms)));
         }
+    }
+
+    /// Why a replica has no more to send, once for each time that it stands still.
+    fn standstill(&mut self) -> Option<Error> {
+        let reading = self.pulse.reading()?;
+        let Vouch::Nothing(found) = &reading.vouch else {
+            self.is_standing = false;
+            return None;
+        };
+        let was_standing = std::mem::replace(&mut self.is_standing, true);
+        (!was_standing).then(|| stalled(found))
     }
 
     /// A heartbeat of the dump; the link lives.

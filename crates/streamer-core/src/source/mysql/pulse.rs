@@ -10,7 +10,7 @@ use tokio::task::JoinHandle;
 use tokio::time::{sleep, timeout};
 
 use super::link::Link;
-use super::session::{Server, connect_any, logged_offset};
+use super::session::{Server, Vouch, connect_any, logged_offset, vouch};
 use crate::config::MysqlConfig;
 use crate::error::Result;
 use crate::offset::Offset;
@@ -24,10 +24,25 @@ pub struct Reading {
     pub clock_offset_ms: f64,
     /// When the question was sent, ms since the epoch by the local clock.
     pub asked_ms: f64,
-    /// Where the server's log ended: it holds everything that was committed when the question was sent.
+    /// Where the server's log ended: it holds everything that was committed when the question was sent, as far as the server can
+    /// vouch for it.
     pub end: Offset,
+    /// What the log held.
+    pub vouch: Vouch,
     /// Counts answers.
     pub number: u64,
+}
+
+impl Reading {
+    /// Until when everything that was committed is in the log up to its end, ms since the epoch by the local clock; `None` where the
+    /// server does not know.
+    pub fn vouched_ms(&self) -> Option<f64> {
+        match self.vouch {
+            Vouch::Now => Some(self.asked_ms),
+            Vouch::Behind(seconds) => Some(self.asked_ms - f64::from(seconds) * 1000.0),
+            Vouch::Nothing(_) => None,
+        }
+    }
 }
 
 /// Asks in the background until it is dropped.
@@ -49,7 +64,8 @@ impl Pulse {
         interval: Duration,
     ) -> Result<Self> {
         let reading = Arc::new(Mutex::new(None));
-        store(&reading, ask(&mut link, &server).await?);
+        let mut may_know = true;
+        store(&reading, ask(&mut link, &server, &mut may_know).await?);
         let shared = reading.clone();
         let task = tokio::spawn(async move {
             let mut link = Some(link);
@@ -59,7 +75,12 @@ impl Pulse {
                     link = connect_any(&config, address).await.ok().map(|(link, _)| link);
                 }
                 let Some(open) = link.as_mut() else { continue };
-                match timeout(interval.max(Duration::from_secs(1)), ask(open, &server)).await {
+                match timeout(
+                    interval.max(Duration::from_secs(1)),
+                    ask(open, &server, &mut may_know),
+                )
+                .await
+                {
                     Ok(Ok(answer)) => store(&shared, answer),
                     _ => link = None,
                 }
@@ -89,7 +110,8 @@ fn store(reading: &Mutex<Option<Reading>>, mut answer: Reading) {
     *slot = Some(answer);
 }
 
-async fn ask(link: &mut Link, server: &Server) -> Result<Reading> {
+/// `may_know`: the account may ask for the state of replication, as far as it is known.
+async fn ask(link: &mut Link, server: &Server, may_know: &mut bool) -> Result<Reading> {
     let began = Instant::now();
     let sent_ms = now_ms();
     let answer = link.scalar("SELECT UNIX_TIMESTAMP(SYSDATE(6))").await?;
@@ -97,8 +119,16 @@ async fn ask(link: &mut Link, server: &Server) -> Result<Reading> {
     let server_ms = answer
         .and_then(|text| text.parse::<f64>().ok())
         .map_or(sent_ms, |seconds| seconds * 1000.0);
+    // First: what is applied afterwards is in the log as well.
+    let vouched = if *may_know {
+        vouch(link, server).await?
+    } else {
+        None
+    };
+    *may_know = vouched.is_some();
     let end = logged_offset(link, server).await?;
     Ok(Reading {
+        vouch: vouched.unwrap_or(Vouch::Now),
         asked_ms: sent_ms,
         end,
         round_trip_ms,
