@@ -170,6 +170,22 @@ for (const { kind, metadata } of [
       await connection.end()
     })
 
+    test('names that would end a statement are names', async () => {
+      const { database, connection, run } = await fresh()
+      await run('CREATE TABLE x (id INT PRIMARY KEY)')
+      const tables = ['a`;drop table x;--', "b';drop table x;#", '`', 'c\\', '*', 'd.e']
+      const quoted = name => `\`${name.replaceAll('`', '``')}\``
+      for (const table of tables) await run(`CREATE TABLE ${quoted(table)} (\`;--\` INT PRIMARY KEY)`)
+      const seen = await collect({ url: database.url })
+      for (const table of tables) await run(`INSERT INTO ${quoted(table)} VALUES (1)`)
+      await run('INSERT INTO x VALUES (1)')
+      await seen.until(() => seen.changes.length + seen.gaps.length > tables.length, 'all rows')
+      assert.deepEqual([seen.changes.map(change => change.table), seen.gaps], [[...tables, 'x'], []])
+      assert.deepEqual({ ...seen.changes[0].after }, { ';--': 1 })
+      await seen.stop()
+      await connection.end()
+    })
+
     test('tables without a key, with names in capitals and other scripts, in two databases', async () => {
       const { database, connection, run } = await fresh()
       const other = await freshDatabase(server)

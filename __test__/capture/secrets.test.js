@@ -11,6 +11,7 @@ const path = require('node:path')
 const { after, before, test } = require('node:test')
 const { inspect } = require('node:util')
 const { Streamer } = require('../..')
+const { freshMongodb } = require('../support/mongodb')
 const { eventually, freshDatabase, openKit } = require('../support/servers')
 
 const PASSWORD = 'C4n4ry-pass'
@@ -117,6 +118,43 @@ for (const kind of /** @type {const} */ (['mysql', 'mariadb'])) {
     await server.stop()
   })
 }
+
+test('neither a password nor a value is said by a source that works and breaks (mongodb)', async () => {
+  const server = await kit.mongodb({ own: true })
+  const database = await freshMongodb(server)
+  await database.client.db('admin').command({ createUser: 'canary', pwd: PASSWORD, roles: ['root'] })
+  const url = database.url.replace('mongodb://', `mongodb://canary:${PASSWORD}@`) + '&authSource=admin'
+  const checkpoint = path.join(folder, 'mongodb')
+  const { streamer, said, hear, look } = overheard({
+    source: { url, fullDocument: 'whenAvailable', fullDocumentBeforeChange: 'whenAvailable' },
+    checkpoint: { url: checkpoint, intervalMs: 10 },
+    heartbeat: { intervalMs: 50, timeoutMs: 1000 },
+    reconnect: { initialMs: 10, maxMs: 50 },
+  })
+  let changes = 0
+  streamer.consume(batch => {
+    changes += batch.length
+    if (changes === 1) throw new Error('a handler that fails once')
+  })
+  await streamer.start()
+  const t = database.db.collection('t')
+  await t.insertOne({ _id: /** @type {any} */ (1), secret: VALUE })
+  await eventually(() => changes >= 2, { what: 'the document, twice' })
+  // A change whose images are missing.
+  await t.updateOne({ _id: /** @type {any} */ (1) }, { $set: { more: VALUE } })
+  await server.kill()
+  await eventually(() => streamer.health().status !== 'healthy', { what: 'the end to be noticed' })
+  await server.restart()
+  await eventually(() => streamer.health().sources.default.reconnects > 0, { what: 'the reconnection' })
+  look()
+  await streamer.stop().catch(hear)
+  look()
+  assertNothing(said)
+  for (const name of fs.readdirSync(checkpoint))
+    assertNothing([...Array(10).fill(''), fs.readFileSync(path.join(checkpoint, name), 'latin1')])
+  await database.client.close()
+  await server.stop()
+})
 
 test('nor by what is refused', async () => {
   const server = await kit.mysql()

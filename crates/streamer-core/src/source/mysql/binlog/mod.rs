@@ -20,3 +20,6 @@ pub use query::Query;
 pub use rows_event::{RowsEvent, RowsKind, uncompress};
 pub use table_map::{OptionalMetadata, TableMap, bits, real_type};
 pub use wire::Wire;
+
+#[cfg(test)]
+mod hostile_tests;

@@ -205,3 +205,54 @@ pub fn quote_text(text: &str) -> String {
     quoted.push_str("' USING utf8mb4)");
     quoted
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// What a server reads where an identifier is quoted: up to the first backquote that stands alone.
+    fn read_back(quoted: &str) -> Option<(String, String)> {
+        let mut rest = quoted.strip_prefix('`')?.chars().peekable();
+        let mut name = String::new();
+        while let Some(c) = rest.next() {
+            if c == '`' && rest.next_if_eq(&'`').is_none() {
+                return Some((name, rest.collect()));
+            }
+            name.push(c);
+        }
+        None
+    }
+
+    proptest! {
+        #[test]
+        fn a_quoted_identifier_is_that_identifier_and_nothing_else(name in "\\PC{1,64}|[`;\\-a ]{1,64}") {
+            match quote_identifier(&name) {
+                Ok(quoted) => prop_assert_eq!(read_back(&quoted), Some((name, String::new()))),
+                Err(_) => prop_assert!(name.contains('\0') || name.chars().count() > 64),
+            }
+        }
+
+        #[test]
+        fn quoted_text_holds_nothing_that_ends_it(text in any::<String>()) {
+            let quoted = quote_text(&text);
+            let inner = quoted.strip_prefix("CONVERT(X'").and_then(|rest| rest.strip_suffix("' USING utf8mb4)"));
+            let is_hexadecimal = inner.is_some_and(|inner| inner.bytes().all(|c| c.is_ascii_hexdigit()));
+            prop_assert!(is_hexadecimal || quoted == "''");
+        }
+
+        #[test]
+        fn arbitrary_answers_never_panic(packet in prop::collection::vec(any::<u8>(), 0..200), columns in 0..20_usize) {
+            let _ = parse_row(&packet, columns);
+            let _ = refusal::from_packet(&packet, capabilities());
+        }
+    }
+
+    #[test]
+    fn names_that_no_server_can_hold_are_refused() {
+        for name in ["", "a\0b", &"x".repeat(65)] {
+            assert_eq!(quote_identifier(name).unwrap_err().code(), Code::ArgumentInvalid);
+        }
+    }
+}
