@@ -358,7 +358,8 @@ async fn stop_keeps_its_deadline_and_nothing_follows_it() {
     );
     engine.start().await.unwrap();
     engine.stop(Duration::from_millis(50)).await;
-    release.send(()).unwrap();
+    // Where the stop came before the first read, nobody waits for it.
+    let _ = release.send(());
     engine.tasks.wait().await;
     drop(engine);
     let mut kinds = Vec::new();
@@ -516,6 +517,8 @@ async fn every_figure_is_documented_and_nothing_else_is() {
         .filter_map(|line| line.strip_prefix("| `"))
         .filter_map(|line| line.split_once('`'))
         .map(|(name, _)| name.to_owned())
+        // Those of the cache are exposed by who has one.
+        .filter(|name| !name.starts_with("streamer_cache_"))
         .collect();
     exposed.sort();
     documented.sort();
