@@ -142,6 +142,25 @@ for (const [kind, args] of SERVERS) {
     await server.stop()
   })
 
+  test(`a key that a collation only takes for the parent's is not named (${kind})`, async () => {
+    const server = await kit[kind]({ args: [...args] })
+    const database = await freshDatabase(server)
+    const writer = await database.connect()
+    await writer.query('CREATE TABLE codes (code VARCHAR(10) PRIMARY KEY)')
+    await writer.query(
+      'CREATE TABLE labels (code VARCHAR(10) PRIMARY KEY, FOREIGN KEY (code) REFERENCES codes (code) ON DELETE CASCADE)'
+    )
+    await writer.query("INSERT INTO codes VALUES ('Abc')")
+    await writer.query("INSERT INTO labels VALUES ('abc')")
+    const seen = await collect(database.url)
+    await writer.query('DELETE FROM codes')
+    await seen.until(() => seen.changes.at(-1)?.transaction?.last, 'the cascade')
+    assert.deepEqual(seen.changes.map(shown), ['delete codes {"code":"Abc"}', 'truncate labels (derived)'])
+    await seen.stop()
+    await writer.end()
+    await server.stop()
+  })
+
   test(`children are told of parents that are not delivered (${kind})`, async () => {
     const server = await kit[kind]({ args: [...args] })
     const database = await freshDatabase(server)

@@ -130,6 +130,10 @@ test('the last change of a transaction says so, also where nothing follows it', 
     const lasts = seen.changes.slice(-size).map(change => change.transaction?.last)
     assert.deepEqual(lasts, [...Array(size - 1).fill(false), true], `of ${size}`)
   }
+  // Questions that were asked for it leave no cursor behind.
+  const cursors = async () =>
+    (await client.db('admin').command({ serverStatus: 1 })).metrics.cursor.open.total
+  await eventually(async () => Number(await cursors()) <= 3, { what: 'the cursors to be gone' })
   await seen.stop()
   await database.drop()
 })

@@ -149,7 +149,7 @@ impl Plan {
     }
 
     /// The image that makes of a parent's row the key of a child's: `columns` are pairs of the parent's column and the child's.
-    /// `None` where the child's key is not made of them.
+    /// `None` where the child's key is not made of them, or may be written otherwise than the parent's.
     pub fn derive(
         &self,
         image: &Image,
@@ -179,7 +179,8 @@ impl Plan {
             .key
             .iter()
             .map(|&index| {
-                let name = &child.columns.get(index as usize)?.name;
+                let column = child.columns.get(index as usize)?;
+                let name = column.kind.is_exact().then_some(&column.name)?;
                 let place = seen.iter().position(|column| *column.name == **name)?;
                 u32::try_from(place).ok()
             })

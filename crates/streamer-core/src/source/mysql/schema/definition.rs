@@ -200,3 +200,33 @@ pub enum ColumnKind {
     /// MariaDB's INET6.
     Inet6,
 }
+
+impl ColumnKind {
+    /// Whether equal values are written alike. Text compares by a collation: `Abc` may be equal to `abc`, with and without spaces behind
+    /// it; the labels of an ENUM are compared by their numbers.
+    pub fn is_exact(&self) -> bool {
+        match self {
+            Self::Integer { .. }
+            | Self::Year
+            | Self::Decimal { .. }
+            | Self::Date
+            | Self::Time { .. }
+            | Self::Datetime { .. }
+            | Self::Timestamp { .. }
+            | Self::Uuid
+            | Self::Inet4
+            | Self::Inet6 => true,
+            Self::Float
+            | Self::Double
+            | Self::Text { .. }
+            | Self::Enum { .. }
+            | Self::Set { .. }
+            | Self::Binary { .. }
+            | Self::Bit
+            | Self::Json
+            | Self::JsonText { .. }
+            | Self::Geometry
+            | Self::Vector => false,
+        }
+    }
+}
