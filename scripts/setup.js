@@ -42,6 +42,8 @@ function packages(folder = '.') {
 
 /** The addon for this platform. @param {{ release: boolean }} options */
 function addon({ release }) {
+  const isFirst = !fs.existsSync(path.join(ROOT, 'target', release ? 'release' : 'debug'))
+  if (isFirst) console.log('The first build takes some minutes; Cargo tells what it is at.')
   run('npm', ['run', '--silent', release ? 'build' : 'build:debug'])
 }
 

@@ -10,7 +10,7 @@ const url = process.env.DATABASE_URL ?? 'mongodb://127.0.0.1/shop?replicaSet=rs0
 
 const Order = mongoose.model(
   'Order',
-  new mongoose.Schema({ product: { type: String, required: true }, total: mongoose.Schema.Types.Decimal128 })
+  new mongoose.Schema({ product: { type: String, required: true }, total: Number })
 )
 
 async function main() {
@@ -22,15 +22,14 @@ async function main() {
   const changes = streamer.changes()
   await streamer.start()
 
-  const order = await Order.create({ product: 'tea', total: '4.50' })
-  await Order.updateOne({ _id: order._id }, { total: '5.00' })
+  const order = await Order.create({ product: 'tea', total: 4.5 })
+  await Order.updateOne({ _id: order._id }, { total: 5 })
 
   for await (const { op, table, after } of changes) {
     // A document with the model's methods and virtuals, made of what was delivered.
     const hydrated = Order.hydrate(after)
-    console.log(op, table, hydrated.product, hydrated.total.toString())
+    console.log(op, table, hydrated.product, hydrated.total)
     if (op !== 'update') continue
-    // The same ObjectId class as Mongoose's: they compare, and may be used in queries.
     console.log('is the same order:', hydrated._id.equals(order._id))
     break
   }
