@@ -73,17 +73,18 @@ class Terminal {
       stream.on('data', data => (this.output += data))
     }
     this.hasExited = false
-    this.exited = once(this.#child, 'close').then(([code]) => {
+    this.exited = once(this.#child, 'close').then(([code, signal]) => {
       this.hasExited = true
-      return code
+      return code ?? signal
     })
   }
 
-  async done() {
+  /** Resolves when everything that it started has ended. @param {unknown[]} [ends] */
+  async done(ends = [0]) {
     const timer = setTimeout(() => this.signal('SIGKILL'), DEADLINE_MS)
     const code = await this.exited
     clearTimeout(timer)
-    if (code !== 0) throw new Error(`It ended with ${code}:\n${this.output}`)
+    if (!ends.includes(code)) throw new Error(`It ended with ${code}:\n${this.output}`)
   }
 
   /** Resolves when the text is there, in this order. @param {string} text */
@@ -118,7 +119,8 @@ class Terminal {
 async function interrupted(prose, first) {
   if (first === null || !prose.includes('Ctrl-C ends it')) return first
   first.signal('SIGINT')
-  await first.done()
+  // npx and the shell die of the signal that the program between them takes as a wish.
+  await first.done([0, 130, 'SIGINT'])
   return null
 }
 
