@@ -2,7 +2,17 @@ import js from '@eslint/js'
 import globals from 'globals'
 
 export default [
-  { ignores: ['target/', 'native.js', 'coverage/', '**/*.d.ts', '**/*.d.mts'] },
+  {
+    ignores: [
+      'target/',
+      'native.js',
+      'coverage/',
+      'examples/next/.next/',
+      'examples/nest/main.mjs',
+      '**/*.d.ts',
+      '**/*.d.mts',
+    ],
+  },
   js.configs.recommended,
   {
     languageOptions: { ecmaVersion: 2024, sourceType: 'commonjs', globals: globals.node },
@@ -20,5 +30,14 @@ export default [
     },
   },
   { files: ['**/*.mjs'], languageOptions: { sourceType: 'module' } },
+  {
+    files: ['examples/next/**/*.{js,jsx}'],
+    ignores: ['examples/next/prepare.js'],
+    languageOptions: {
+      sourceType: 'module',
+      globals: { ...globals.browser, ...globals.node },
+      parserOptions: { ecmaFeatures: { jsx: true } },
+    },
+  },
   { files: ['__test__/**', 'scripts/**', 'chaos/**'], rules: { 'max-lines-per-function': 'off' } },
 ]

@@ -116,6 +116,17 @@ function quantile(values, share) {
   return `${sorted[Math.min(sorted.length - 1, Math.floor(sorted.length * share))].toFixed(2)} ms`
 }
 
+/** @param {number} hits @param {number} misses */
+function share(hits, misses) {
+  return `${Math.round((100 * hits) / (hits + misses))} %`
+}
+
+/** @param {{ hits: number, misses: number }} reads */
+function cacheLine({ hits, misses }) {
+  if (hits + misses === 0) return ''
+  return `Meanwhile ${hits + misses} reads of rows that change: ${share(hits, misses)} from memory, kept right by the log alone.\n`
+}
+
 /** @param {any} change */
 function lineOf({ op, key, before, after, changed }) {
   const shown = name => `${name} ${before?.[name] ?? '?'} → ${after?.[name]}`
@@ -127,7 +138,9 @@ function lineOf({ op, key, before, after, changed }) {
 class Follower {
   rebuilt = new Rebuilt()
   #shown = 0
-  #last = { changes: 0, latencies: 0 }
+  #last = { changes: 0, latencies: 0, hits: 0, misses: 0 }
+  /** Reads of all processes. */
+  reads = { hits: 0, misses: 0 }
   /** @type {import('node:child_process').ChildProcess | null} */
   #process = null
 
@@ -142,7 +155,9 @@ class Follower {
     const child = fork(path.join(__dirname, 'reader.js'), [JSON.stringify(this.argument)])
     this.#process = child
     return new Promise((resolve, reject) => {
-      child.on('message', (/** @type {any} */ { changes, ready }) => {
+      child.on('message', (/** @type {any} */ { changes, ready, reads }) => {
+        this.reads.hits += reads?.hits ?? 0
+        this.reads.misses += reads?.misses ?? 0
         if (ready !== undefined) resolve(child.pid)
         for (const change of changes ?? []) {
           this.rebuilt.take(change)
@@ -157,10 +172,12 @@ class Follower {
     const { changes, latencies } = this.rebuilt
     const recent = latencies.slice(this.#last.latencies)
     const rate = changes - this.#last.changes
-    this.#last = { changes, latencies: latencies.length }
+    const [hits, misses] = [this.reads.hits - this.#last.hits, this.reads.misses - this.#last.misses]
+    this.#last = { changes, latencies: latencies.length, ...this.reads }
     this.#shown = 0
     const times = `from the statement to the handler p50 ${quantile(recent, 0.5)}, p99 ${quantile(recent, 0.99)}`
-    console.log(rate === 0 ? '── nothing arrives' : `── ${rate} changes/s, ${times}`)
+    const reads = hits + misses === 0 ? '' : `; ${hits + misses} reads, ${share(hits, misses)} from memory`
+    console.log(rate === 0 ? '── nothing arrives' : `── ${rate} changes/s, ${times}${reads}`)
   }
 
   async kill() {
@@ -210,7 +227,7 @@ async function demo({ url: given, seconds }) {
 ${rebuilt.changes} changes; ${rebuilt.repeated} came again after the kill, each with the id that it had.
 The table that they make ${isEqual ? 'equals' : 'DIFFERS FROM'} the one in the database: ${contents.length} rows.
 From the statement to the handler: p50 ${quantile(rebuilt.latencies, 0.5)}, p99 ${quantile(rebuilt.latencies, 0.99)} (the time of the kill included).
-
+${cacheLine(follower.reads)}
 Now your own:  npx ultimate-streaming tail mysql://user:password@host/database
                npx ultimate-streaming tail mongodb://host/database?replicaSet=rs0
                npx ultimate-streaming tail sqlite:app.db`)

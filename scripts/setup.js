@@ -33,14 +33,17 @@ function modified(file) {
   }
 }
 
-/** Packages as the lock file has them. */
-function packages() {
-  if (modified('node_modules/.package-lock.json') >= modified('package-lock.json')) return
-  run('npm', ['ci', '--ignore-scripts', '--no-audit', '--no-fund'])
+/** Packages as the lock file of a folder has them. @param {string} [folder] */
+function packages(folder = '.') {
+  const lock = path.join(folder, 'package-lock.json')
+  if (modified(path.join(folder, 'node_modules/.package-lock.json')) >= modified(lock)) return
+  run('npm', ['ci', '--ignore-scripts', '--no-audit', '--no-fund'], { cwd: path.join(ROOT, folder) })
 }
 
 /** The addon for this platform. @param {{ release: boolean }} options */
 function addon({ release }) {
+  const isFirst = !fs.existsSync(path.join(ROOT, 'target', release ? 'release' : 'debug'))
+  if (isFirst) console.log('The first build takes some minutes; Cargo tells what it is at.')
   run('npm', ['run', '--silent', release ? 'build' : 'build:debug'])
 }
 

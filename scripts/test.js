@@ -1,6 +1,6 @@
 'use strict'
 
-// `npm test`: everything that must hold, in one run. Installs what is missing (MariaDB, MySQL: as root on Debian), builds, lints,
+// `npm test`: everything that must hold, in one run. Installs what is missing (servers and a browser: as root on Debian), builds, lints,
 // and runs the tests in Rust, in JavaScript, and against real servers.
 
 const { spawn } = require('node:child_process')
@@ -38,7 +38,8 @@ function testFiles(folder) {
 
 async function main() {
   packages()
-  servers(['mariadb', 'mysql', 'mongodb', 'redis', 'openssl'])
+  packages('examples')
+  servers(['mariadb', 'mysql', 'mongodb', 'redis', 'openssl', 'chromium'])
   run('npm', ['run', '--silent', 'lint'])
   addon({ release: false })
   // The loader and its typings are generated and committed: they must be what the build makes.
@@ -49,6 +50,7 @@ async function main() {
     '__test__',
     '__test__/cache',
     '__test__/capture',
+    '__test__/guides',
     '__test__/mongodb',
     '__test__/sqlite',
   ].flatMap(testFiles)

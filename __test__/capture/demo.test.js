@@ -29,6 +29,9 @@ async function shows(url) {
   const [code] = await once(child, 'exit')
   assert.equal(code, 0, said)
   assert.match(said, /kill -9[^]*goes on at the checkpoint[^]*equals the one in the database/)
+  assert.match(said, /changes\/s, from the statement to the handler p50 [\d.]+ ms, p99 [\d.]+ ms/)
+  assert.match(said, /Now your own: {2}npx ultimate-streaming tail/)
+  return said
 }
 
 test('the demo on SQLite, with nothing installed', () => shows())
@@ -36,7 +39,7 @@ test('the demo on SQLite, with nothing installed', () => shows())
 test('the demo on a server: MariaDB, MySQL', async () => {
   for (const kind of /** @type {const} */ (['mariadb', 'mysql'])) {
     const database = await freshDatabase(await kit[kind]())
-    await shows(database.url)
+    assert.match(await shows(database.url), /\d+ reads of rows that change: \d+ % from memory/)
     await database.drop()
   }
 })

@@ -7,6 +7,7 @@ const { spawn } = require('node:child_process')
 const { once } = require('node:events')
 const path = require('node:path')
 const { after, before, test } = require('node:test')
+const { installExamples } = require('../support/examples')
 const { freshDatabase, openKit } = require('../support/servers')
 
 const ROOT = path.join(__dirname, '../..')
@@ -17,6 +18,7 @@ let kit
 /** @type {Record<string, any>} */
 const servers = {}
 before(async () => {
+  installExamples()
   kit = await openKit()
   servers.mysql = await kit.mysql()
   servers.mariadb = await kit.mariadb()

@@ -10,7 +10,7 @@ fn main() -> ExitCode {
             streamer_testkit::serve::serve(std::io::stdin().lock(), std::io::stdout())
         }
         _ => Err(
-            "Usage: streamer-testkit install [mariadb] [mysql] [mongodb] [redis] | streamer-testkit serve"
+            "Usage: streamer-testkit install [mariadb] [mysql] [mongodb] [redis] [openssl] [chromium] | streamer-testkit serve"
                 .to_owned(),
         ),
     };

@@ -1,5 +1,5 @@
-//! Makes servers, and a library that tests link, available on a machine that has none of them: Debian, as root. Does nothing where they are there, be it
-//! on the PATH, in the cache, or already running at a URL that the environment names.
+//! Makes servers, a library that tests link, and a browser available on a machine that has none of them: Debian, as root. Does
+//! nothing where they are there, be it on the PATH, in the cache, or already running at a URL that the environment names.
 
 mod debian;
 mod mirror;
@@ -17,7 +17,7 @@ use crate::{Result, run, spawn};
 const TRIES: u32 = 3;
 
 /// Everything that can be installed.
-const ALL: [&str; 5] = ["mariadb", "mysql", "mongodb", "redis", "openssl"];
+const ALL: [&str; 6] = ["mariadb", "mysql", "mongodb", "redis", "openssl", "chromium"];
 
 /// Installs what is missing of the servers named, or of all where none is, and prints what is there in the end.
 ///
@@ -40,6 +40,7 @@ pub fn install(servers: &[String]) -> Result<()> {
             "mongodb" => version(Path::new("/"), &mongodb()?)?,
             "redis" => version(Path::new("/"), &redis()?)?,
             "openssl" => debian::library("openssl", "libssl-dev")?,
+            "chromium" => version(Path::new("/"), &debian::package("chromium", "chromium")?)?,
             other => {
                 return Err(format!(
                     "Unknown server {other}: {} can be installed.",

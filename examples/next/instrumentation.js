@@ -1,0 +1,6 @@
+// Next.js calls this once in each server process, before the first request.
+export async function register() {
+  if (process.env.NEXT_RUNTIME !== 'nodejs') return
+  const { open } = await import('./lib/shop.js')
+  await open()
+}
