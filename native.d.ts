@@ -21,10 +21,10 @@ export declare class Engine {
   /**
    * Reads the configuration, JSON text, and throws where it is wrong. Connects to nothing.
    *
-   * `onItem` is called once for each delivery, in order. `kind` 0 is a batch, `kind` 1 a notice: JSON text with
-   * a `type`. Each is in flight until it is acknowledged, and reading pauses while too much is.
+   * `onItem` is called once for each delivery, in order. `kind` 0 is a batch, which is fetched with `fetch`; `kind` 1 a notice:
+   * JSON text with a `type`. Each is in flight until it is acknowledged, and reading pauses while too much is.
    */
-  constructor(configJson: string, onItem: (kind: number, sequence: number, source: string, payload: BatchPayload | string) => void)
+  constructor(configJson: string, onItem: (kind: number, sequence: number, source: string, payload: BatchHead | string) => void)
   /** Resolves when every source streams: a write made afterwards will be seen. Idempotent. */
   start(): Promise<void>
   /**
@@ -37,6 +37,12 @@ export declare class Engine {
    * stored: what was done since the last checkpoint will be delivered again.
    */
   settle(): Promise<void>
+  /**
+   * Writes the batch `sequence` into memory of the caller's, at least as long as it was announced; each batch once, in order.
+   * The core's `event` module describes its pieces; in front of them, four numbers say how long they are: numbers, bytes of
+   * text, of wide text, and of bytes.
+   */
+  fetch(sequence: number, into: Buffer): void
   /** The application is done with everything up to `sequence`. */
   acknowledge(sequence: number): void
   /**
@@ -87,16 +93,10 @@ export declare class Engine {
   cacheStats(): string
 }
 
-/** A batch as `lib/decode.js` reads it; the core's `event` module describes the format. */
-export interface BatchPayload {
-  /** Records. The memory is the engine's own, handed over without a copy where the runtime allows that. */
-  numbers: Float64Array
-  /** Text fields in Latin-1; absent where there are none. */
-  text?: Buffer
-  /** Text fields in UTF-16, little-endian; absent where there are none. */
-  wide?: Buffer
-  /** All bytes fields; absent where there are none. */
-  bytes?: Buffer
+/** What announces a batch. */
+export interface BatchHead {
+  /** Bytes that `fetch` writes. */
+  size: number
   /** Shapes that are used here for the first time, as a JSON array; absent where there are none. */
   shapes?: string
 }

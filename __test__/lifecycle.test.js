@@ -411,7 +411,7 @@ test('a batch that cannot be read ends the stream without passing it', async () 
   const failed = new Promise(resolve => streamer.on('error', resolve))
   const stop = new Promise(resolve => streamer.on('stop', () => resolve()))
   streamer.on('change', () => assert.fail('nothing may follow'))
-  engine.onItem(0, 1, 'default', { numbers: Float64Array.from([77]), text: '' })
+  engine.batch([77], '')
   engine.rows([1])
   assert.equal((await failed).code, 'ERR_STREAMER_INTERNAL')
   await stop

@@ -18,8 +18,19 @@ const WHOLE = {
   loopRows: 1_000_000,
   rates: [100, 1000],
   shapes: [0, 1, 2],
+  farRows: 10_000_000,
+  streamers: [1, 4, 16],
 }
-const QUICK = { rows: 10_000, runs: 1, seconds: 1, loopRows: 20_000, rates: [200], shapes: [0, 1] }
+const QUICK = {
+  rows: 10_000,
+  runs: 1,
+  seconds: 1,
+  loopRows: 20_000,
+  rates: [200],
+  shapes: [0, 1],
+  farRows: 0,
+  streamers: [2],
+}
 
 const INTRODUCTION = `# Benchmarks
 

@@ -5,9 +5,13 @@
 const fs = require('node:fs')
 const path = require('node:path')
 const { freshDatabase } = require('../__test__/support/servers')
+const { SERVER, emptyLog } = require('./drain')
 const { ROOT } = require('./machine')
 const { measure } = require('./run')
-const { COLUMNS, rowOf } = require('./workload')
+const { COLUMNS, checksum, insert, insertBlocks, rowOf } = require('./workload')
+
+/** Rows that a long log repeats. */
+const BLOCK = 100_000
 
 /** Writes `rate` rows a second until told to stop. */
 function writer(connection, rate) {
@@ -51,6 +55,59 @@ async function streaming(server, { runs, seconds }) {
   return above
 }
 
+/** A log of many rows, cheaply made: the same again and again. @param {any} server @param {number} rows */
+async function longLog(server, rows) {
+  const database = await freshDatabase(server)
+  const connection = await database.connect()
+  await connection.query(`CREATE TABLE origin (${COLUMNS})`)
+  // Keeps nothing but what is in the log.
+  await connection.query(`CREATE TABLE t (${COLUMNS.replace(' PRIMARY KEY', '')}) ENGINE=MyISAM`)
+  await insert(connection, 'origin', BLOCK)
+  await emptyLog(connection, server.kind)
+  await insertBlocks(connection, 'origin', 't', rows, BLOCK)
+  await connection.end()
+  const sum = Number(BigInt.asIntN(32, BigInt(checksum(0, BLOCK)) * BigInt(rows / BLOCK)))
+  return { database, task: { url: database.url, tables: ['t'], from: 'earliest', rows, sum } }
+}
+
+/** @param {any} report @param {any} task @param {number} [times] */
+function check(report, { rows, sum }, times = 1) {
+  if (report.rows !== rows * times || report.sum !== (Math.imul(sum, times) | 0))
+    throw new Error(`${report.rows} rows add up to ${report.sum}, not ${rows * times} and ${sum} each time`)
+  return report
+}
+
+/** Resident memory above that of a bare process, in bytes, after each million rows of a drain, and at most. */
+async function draining(server, { runs, rows }) {
+  const { database, task } = await longLog(server, rows)
+  const reports = []
+  for (let run = 0; run < runs; run++) {
+    const bare = await measure('bare', 'idle', {})
+    const { held, rss } = check(await measure('ultimate', 'drainFar', task), task)
+    reports.push({
+      held: held.map((/** @type {number} */ bytes) => bytes - bare.rss),
+      most: rss - bare.rss,
+      bare: bare.rss,
+    })
+  }
+  await database.drop()
+  return reports
+}
+
+/** Several streamers in one process that read the same log: their reports, by number. */
+async function manyStreamers(server, { runs, rows, numbers }) {
+  const { database, task } = await longLog(server, rows)
+  const results = new Map()
+  for (const streamers of numbers) {
+    const reports = []
+    for (let run = 0; run < runs; run++)
+      reports.push(check(await measure('ultimate', 'drainMany', { ...task, streamers }), task, streamers))
+    results.set(streamers, reports)
+  }
+  await database.drop()
+  return results
+}
+
 /** How long loading takes, in ms, and what it adds, in bytes. @param {{ runs: number }} options */
 async function loading({ runs }) {
   const reports = []
@@ -64,19 +121,40 @@ function addonBytes() {
   return Math.max(...addons.map(name => fs.statSync(path.join(ROOT, name)).size))
 }
 
-module.exports = { addonBytes, loading, streaming }
+module.exports = { addonBytes, draining, loading, manyStreamers, streaming }
 
 if (require.main === module) {
   const { runAlone } = require('./alone')
   const { withSpread } = require('./table')
-  runAlone({ runs: '3', seconds: '20' }, async (kit, values) => {
-    const server = await kit.mariadb()
+  const defaults = { runs: '3', seconds: '20', rows: '10000000', parts: 'cost,drain,many' }
+  runAlone(defaults, async (kit, values) => {
+    const server = await kit.mariadb({ args: SERVER })
     const runs = Number(values.runs)
-    const above = await streaming(server, { runs, seconds: Number(values.seconds) })
-    const loads = await loading({ runs })
-    console.log(`MB above a bare process, streaming: ${withSpread(above.map(bytes => bytes / 1024 ** 2))}`)
-    console.log(
-      `load: ${withSpread(loads.map(({ ms }) => ms))} ms; addon: ${(addonBytes() / 1024 ** 2).toFixed(1)} MB`
-    )
+    const rows = Number(values.rows)
+    const inMb = (/** @type {number[]} */ list) => withSpread(list.map(bytes => bytes / 1024 ** 2))
+    if (values.parts.includes('cost')) {
+      const above = await streaming(server, { runs, seconds: Number(values.seconds) })
+      const loads = await loading({ runs })
+      console.log(`MB above a bare process, streaming: ${inMb(above)}`)
+      console.log(`load: ${withSpread(loads.map(({ ms }) => ms))} ms; addon: ${inMb([addonBytes()])} MB`)
+    }
+    if (values.parts.includes('drain')) {
+      const reports = await draining(server, { runs, rows })
+      console.log(
+        `MB above a bare process of ${inMb(reports.map(({ bare }) => bare))}, draining ${rows} rows:`
+      )
+      reports[0].held.forEach((_, million) =>
+        console.log(`  after million ${million + 1}: ${inMb(reports.map(({ held }) => held[million]))}`)
+      )
+      console.log(`  at most: ${inMb(reports.map(({ most }) => most))}`)
+    }
+    if (values.parts.includes('many')) {
+      const results = await manyStreamers(server, { runs, rows: 200_000, numbers: [1, 4, 16] })
+      for (const [streamers, reports] of results) {
+        const cpu = withSpread(reports.map(report => (report.cpuMs / report.rows) * 1000))
+        console.log(`${streamers} streamers: CPU µs a row ${cpu}; ${inMb(reports.map(({ rss }) => rss))} MB`)
+      }
+    }
+    await server.remove()
   })
 }

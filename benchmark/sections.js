@@ -2,11 +2,13 @@
 
 // The measurements of `npm run bench`, one after the other, and how each is shown.
 
+const { freshMongodb } = require('../__test__/support/mongodb')
 const { SERVER, SHAPES, drainShape } = require('./drain')
-const { latencies } = require('./latency')
+const { FIGURES, latencies } = require('./latency')
 const { loops } = require('./loop')
-const { addonBytes, loading, streaming } = require('./memory')
+const { addonBytes, draining, loading, manyStreamers, streaming } = require('./memory')
 const { drainDocuments } = require('./mongodb')
+const { profileTable } = require('./profile')
 const { filtered, manyColumns, manyTables } = require('./scale')
 const { median, plain, table, withSpread } = require('./table')
 
@@ -14,7 +16,7 @@ const MB = 1024 ** 2
 const NAMES = { mariadb: 'MariaDB', mysql: 'MySQL', mongodb: 'MongoDB' }
 
 /** @typedef {{ title: string, text: string, groups?: { title: string, bars: { name: string, values: number[] }[] }[] }} Section */
-/** @typedef {{ rows: number, runs: number, seconds: number, loopRows: number, rates: number[], shapes: number[] }} Sizes */
+/** @typedef {{ rows: number, runs: number, seconds: number, loopRows: number, rates: number[], shapes: number[], farRows: number, streamers: number[] }} Sizes */
 
 const rateOf = report => (report.rows / report.ms) * 1000
 const cpuOf = report => (report.cpuMs / report.rows) * 1000
@@ -54,17 +56,20 @@ async function mongodbDrain(server, { rows, runs }) {
   return { title, text, groups: [{ title, bars: barsOf(results) }] }
 }
 
-/** @param {any} server @param {Sizes} sizes @returns {AsyncGenerator<Section>} */
-async function* latencySections(server, { rates: all, seconds, runs }) {
+/**
+ * @param {any} server @param {Sizes} sizes @param {string} [setting]
+ * @returns {AsyncGenerator<Section>}
+ */
+async function* latencySections(server, { rates: all, seconds, runs }, setting = '') {
+  const head = ['', 'p50, ms', 'p99, ms', 'after the write was sent: p50', 'p99']
   for (const rate of all) {
     const results = await latencies(server, { rate, seconds, runs })
     const rows = [...results].map(([name, reports]) => [
       name,
-      withSpread(reports.map(({ p50 }) => p50)),
-      withSpread(reports.map(({ p99 }) => p99)),
+      ...FIGURES.map(key => withSpread(reports.map(report => report[key]))),
     ])
-    const title = `${NAMES[server.kind]}: ${plain(rate)} commits a second, handler minus acknowledgement`
-    yield { title, text: table(['', 'p50, ms', 'p99, ms'], rows) }
+    const title = `${NAMES[server.kind]}${setting}: ${plain(rate)} commits a second, handler minus acknowledgement`
+    yield { title, text: table(head, rows) }
   }
 }
 
@@ -94,6 +99,55 @@ async function costSection(server, { runs, seconds }) {
     ['size of the addon, MB', (addonBytes() / MB).toFixed(1)],
   ]
   return { title: 'What it costs to have', text: table(['', 'median (lowest–highest)'], rows) }
+}
+
+/** @param {any} server @param {Sizes} sizes @returns {Promise<Section>} */
+async function farSection(server, { runs, farRows }) {
+  const reports = await draining(server, { runs, rows: farRows })
+  const marks = reports[0].held.map((_, index) => index).filter(index => index < 2 || index % 3 === 0)
+  const rows = [
+    ...marks.map(index => [
+      `after ${plain((index + 1) * 1_000_000)} rows`,
+      withSpread(reports.map(({ held }) => held[index] / MB)),
+    ]),
+    ['at most', withSpread(reports.map(({ most }) => most / MB))],
+  ]
+  const bare = withSpread(reports.map(report => report.bare / MB))
+  const title = `${NAMES[server.kind]}: memory while ${plain(farRows)} rows are drained`
+  return { title, text: table(['', `RSS above a bare process (${bare} MB), MB`], rows) }
+}
+
+/** @param {any} server @param {Sizes} sizes @returns {Promise<Section>} */
+async function manySection(server, { runs, streamers }) {
+  const results = await manyStreamers(server, { runs, rows: 100_000, numbers: streamers })
+  const rows = [...results].map(([number, reports]) => [
+    `${number} streamers`,
+    withSpread(reports.map(rateOf)),
+    withSpread(reports.map(cpuOf)),
+    withSpread(reports.map(report => report.rss / MB)),
+  ])
+  return {
+    title: `${NAMES[server.kind]}: several streamers in a process, each reads the same log`,
+    text: table(['', 'rows/s of all', 'CPU µs a row', 'peak RSS, MB'], rows),
+  }
+}
+
+/** @param {any} server @param {Sizes} sizes @returns {Promise<Section>} */
+async function profileSection(server, { loopRows }) {
+  const title = `${NAMES[server.kind]}: where the JavaScript thread spends a drain to the batch handler`
+  return { title, text: await profileTable(server, loopRows) }
+}
+
+/** Latency with the server's own journal interval, and with a short one. @param {any} server @param {Sizes} sizes */
+async function* journalSections(server, sizes) {
+  const { client, drop } = await freshMongodb(server)
+  const set = (/** @type {number} */ journalCommitInterval) =>
+    client.db('admin').command({ setParameter: 1, journalCommitInterval })
+  yield* latencySections(server, sizes, ', journal interval 100 ms (default)')
+  await set(1)
+  yield* latencySections(server, sizes, ', journal interval 1 ms')
+  await set(100)
+  await drop()
 }
 
 /** @param {any} server @param {Sizes} sizes @returns {Promise<Section>} */
@@ -129,7 +183,10 @@ async function* sections(kit, sizes) {
     yield* latencySections(server, sizes)
     if (kind === 'mariadb') {
       yield await loopSection(server, sizes)
+      yield await profileSection(server, sizes)
       yield await scaleSection(server, sizes)
+      yield await manySection(server, sizes)
+      if (sizes.farRows > 0) yield await farSection(server, sizes)
       yield await costSection(server, sizes)
     }
     await server.remove()
@@ -137,7 +194,7 @@ async function* sections(kit, sizes) {
   const server = await kit.mongodb()
   yield { title: `MongoDB ${server.version}`, text: '' }
   yield await mongodbDrain(server, sizes)
-  yield* latencySections(server, sizes)
+  yield* journalSections(server, sizes)
   await server.remove()
 }
 

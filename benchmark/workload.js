@@ -93,6 +93,19 @@ async function insertSingly(connection, from, to, count, each) {
   await connection.query('DROP PROCEDURE copy_rows')
 }
 
+/** Copies all of a table of `block` rows again and again until there are `count`: 1,000 rows a statement, each a transaction. */
+async function insertBlocks(connection, from, to, count, block) {
+  await connection.query(`CREATE PROCEDURE copy_blocks() BEGIN
+    DECLARE n INT DEFAULT 0;
+    WHILE n < ${count} DO
+      INSERT INTO ${to} SELECT * FROM ${from} WHERE id >= n % ${block} AND id < n % ${block} + 1000;
+      SET n = n + 1000;
+    END WHILE;
+  END`)
+  await connection.query('CALL copy_blocks()')
+  await connection.query('DROP PROCEDURE copy_blocks')
+}
+
 /** Where the log ends. @param {any} connection @returns {Promise<{ file: string, offset: number }>} */
 async function logEnd(connection) {
   const [rows] = await connection.query('SHOW BINARY LOGS')
@@ -100,4 +113,4 @@ async function logEnd(connection) {
   return { file, offset: Number(size) }
 }
 
-module.exports = { COLUMNS, checksum, insert, insertSingly, logEnd, rowOf, touch }
+module.exports = { COLUMNS, checksum, insert, insertBlocks, insertSingly, logEnd, rowOf, touch }

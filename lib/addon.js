@@ -10,6 +10,7 @@ const { StreamerError } = require('./errors')
  * @typedef {object} Engine
  * @property {() => Promise<void>} start
  * @property {(timeoutMs: number) => Promise<void>} stop
+ * @property {(sequence: number, into: Buffer) => void} fetch
  * @property {(sequence: number) => void} acknowledge
  * @property {(source: string, position: string) => void} progress
  * @property {() => Promise<void>} settle

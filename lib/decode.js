@@ -10,7 +10,10 @@ const { readDocumentChange } = require('./documents')
 const { Cells, Shape } = require('./shape')
 
 /** @typedef {import('./shape').Integers} Integers */
-/** @typedef {{ numbers: Float64Array, text?: Buffer, wide?: Buffer, bytes?: Buffer, shapes?: string }} BatchPayload */
+/**
+ * The pieces of a batch, and the shapes that it uses first. Memory that is not lasting is used again for the next batch.
+ * @typedef {{ numbers: Float64Array, text?: Buffer, wide?: Buffer, bytes?: Buffer, shapes?: string, isLasting?: boolean }} BatchPayload
+ */
 /** @typedef {{ id: string, committed: number, idBegin: string, positionBegin: string }} Transaction */
 
 /**

@@ -16,6 +16,7 @@ const { Changes } = require('./changes')
 const { Consumer } = require('./consumer')
 const { BatchReader, Shapes } = require('./decode')
 const { dispatch, revisionOf } = require('./dispatch')
+const { Intake } = require('./intake')
 
 /** @typedef {import('./consumer').Part} Part */
 /** @typedef {import('./decode').Change} Change */
@@ -42,6 +43,7 @@ const { dispatch, revisionOf } = require('./dispatch')
  * @property {number} batchSize
  * @property {Map<string, Integers>} integers
  * @property {boolean} isKept positions outlive the process
+ * @property {(sequence: number, into: Buffer) => void} fetch
  * @property {(sequence: number) => void} acknowledge
  * @property {(source: string, position: string) => void} progress
  * @property {(json: string) => boolean} onNotice returns false where a listener threw
@@ -52,7 +54,7 @@ const { dispatch, revisionOf } = require('./dispatch')
 const KIND_BATCH = 0
 
 /** Longest time that one turn of the event loop spends here, as long as listeners are quick themselves. */
-const SLICE_MS = 2
+const SLICE_MS = 1
 
 /** Events of one change. */
 const OPERATION_EVENTS = new Set(['insert', 'update', 'replace', 'delete'])
@@ -78,6 +80,7 @@ class Delivery {
   #emitter
   #options
   #shapes = new Shapes()
+  #intake
   /** @type {Item[]} */
   #queue = []
   #head = 0
@@ -109,6 +112,7 @@ class Delivery {
   constructor(emitter, options) {
     this.#emitter = emitter
     this.#options = options
+    this.#intake = new Intake(options.fetch)
   }
 
   get loops() {
@@ -531,9 +535,12 @@ class Delivery {
   }
 
   /** @param {Item} item @param {number} deadline */
-  #read({ source, payload }, deadline) {
-    const integers = this.#options.integers.get(source) ?? 'bigint'
-    this.#reader ??= new BatchReader(source, payload, this.#shapes, integers)
+  #read({ sequence, source, payload }, deadline) {
+    if (this.#reader === null) {
+      const integers = this.#options.integers.get(source) ?? 'bigint'
+      const batch = this.#intake.take(sequence, payload)
+      this.#reader = new BatchReader(source, batch, this.#shapes, integers)
+    }
     const before = this.#reader.bytesRead
     let limit = this.#options.batchSize
     // A consumer's batches are what it makes progress by.

@@ -173,8 +173,8 @@ function turnBytesPage(cells, begin, end) {
   const page = bytes.subarray(begin, pageEnd)
   // Shared with the batch only where it is most of it. Not out of Buffer's pool: a Binary is a view, and cloning it copies all that
   // it is a view of.
-  cells.bytesPage =
-    page.length * 2 < bytes.buffer.byteLength ? Buffer.from(new Uint8Array(page).buffer) : page
+  const isShared = cells.isLasting && page.length * 2 >= bytes.buffer.byteLength
+  cells.bytesPage = isShared ? page : Buffer.from(new Uint8Array(page).buffer)
   cells.bytesPageBegin = begin
   cells.bytesPageEnd = pageEnd
 }

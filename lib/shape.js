@@ -57,11 +57,12 @@ const NO_BYTES = Buffer.alloc(0)
 /** Walks the numbers of a batch; text and bytes fields follow one another. */
 class Cells {
   /** @param {import('./decode').BatchPayload} payload */
-  constructor({ numbers, text, wide, bytes }) {
+  constructor({ numbers, text, wide, bytes, isLasting }) {
     this.numbers = numbers
     this.text = text ?? NO_BYTES
     this.wide = wide ?? NO_BYTES
     this.bytes = bytes ?? NO_BYTES
+    this.isLasting = isLasting === true
     this.at = 0
     this.textAt = 0
     this.wideAt = 0

@@ -92,6 +92,7 @@ class Streamer extends SteadyEmitter {
       integers,
       isKept,
       progress: (source, position) => this.#engine.progress(source, position),
+      fetch: (sequence, into) => this.#engine.fetch(sequence, into),
       acknowledge: sequence => this.#engine.acknowledge(sequence),
       onNotice: json => this.#notice(json),
       onDefect: error => this.#endWith(errorFromNative(error)),

@@ -3,7 +3,7 @@
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use napi::bindgen_prelude::{Env, Function, Object};
+use napi::bindgen_prelude::{BufferSlice, Env, Function, Object};
 use napi::threadsafe_function::{ThreadsafeFunction, ThreadsafeFunctionCallMode};
 use napi::{Result, Status};
 use napi_derive::napi;
@@ -13,7 +13,7 @@ use streamer_core::error::Error;
 use streamer_core::pipeline::{self, Delivery, Observer, Sink};
 use streamer_core::query::Sources;
 
-use crate::delivery::{Arguments, arguments};
+use crate::delivery::{Arguments, Inbox, write};
 use crate::environment::leave_with;
 use crate::failure::thrown;
 use crate::runtime::Lease;
@@ -22,21 +22,27 @@ use crate::runtime::Lease;
 const MAX_STOP_MS: f64 = 24.0 * 3600.0 * 1000.0;
 
 /// Unbounded for Node.js, because the delivery window bounds it; weak, because it must not keep the process alive.
-type OnItem = ThreadsafeFunction<Delivery, (), Arguments, Status, false, true, 0>;
+type OnItem = ThreadsafeFunction<Arguments, (), Arguments, Status, false, true, 0>;
 
 /// Hands deliveries to JavaScript.
-struct ToJavascript(OnItem);
+struct ToJavascript {
+    on_item: OnItem,
+    inbox: Arc<Inbox>,
+}
 
 impl Sink for ToJavascript {
     fn deliver(&self, delivery: Delivery) {
+        let arguments = self.inbox.announce(delivery);
         // Refused only by an environment that goes away, whose cleanup hook abandons the engine.
-        self.0.call(delivery, ThreadsafeFunctionCallMode::NonBlocking);
+        self.on_item
+            .call(arguments, ThreadsafeFunctionCallMode::NonBlocking);
     }
 }
 
 /// What outlives a call from JavaScript.
 pub struct Running {
     core: pipeline::Engine,
+    inbox: Arc<Inbox>,
     /// Reads are kept.
     has_cache: bool,
     /// Queries and caches.
@@ -62,6 +68,7 @@ impl Running {
     }
 
     fn release(&self) {
+        self.inbox.clear();
         let lease = self.lease.lock().unwrap_or_else(PoisonError::into_inner).take();
         drop(lease);
     }
@@ -88,28 +95,37 @@ pub struct Engine {
 impl Engine {
     /// Reads the configuration, JSON text, and throws where it is wrong. Connects to nothing.
     ///
-    /// `onItem` is called once for each delivery, in order. `kind` 0 is a batch, `kind` 1 a notice: JSON text with
-    /// a `type`. Each is in flight until it is acknowledged, and reading pauses while too much is.
+    /// `onItem` is called once for each delivery, in order. `kind` 0 is a batch, which is fetched with `fetch`; `kind` 1 a notice:
+    /// JSON text with a `type`. Each is in flight until it is acknowledged, and reading pauses while too much is.
     #[napi(constructor)]
     pub fn new(
         env: Env,
         config_json: String,
         #[napi(
-            ts_arg_type = "(kind: number, sequence: number, source: string, payload: BatchPayload | string) => void"
+            ts_arg_type = "(kind: number, sequence: number, source: string, payload: BatchHead | string) => void"
         )]
         on_item: Function<'_, Arguments, ()>,
     ) -> Result<Self> {
         let config = parse(&config_json)?;
         let on_item = on_item
-            .build_threadsafe_function::<Delivery>()
+            .build_threadsafe_function::<Arguments>()
             .weak::<true>()
-            .build_callback(|context| arguments(context.value))?;
+            .build_callback(|context| Ok(context.value))?;
+        let inbox = Arc::new(Inbox::default());
         let sources = Arc::new(Sources::new(&config));
         let has_cache = config.cache.is_some();
         let observer = Arc::clone(&sources) as Arc<dyn Observer>;
         let running = Arc::new(Running {
             has_cache,
-            core: pipeline::Engine::observed(config, Arc::new(ToJavascript(on_item)), Some(observer)),
+            core: pipeline::Engine::observed(
+                config,
+                Arc::new(ToJavascript {
+                    on_item,
+                    inbox: Arc::clone(&inbox),
+                }),
+                Some(observer),
+            ),
+            inbox,
             sources,
             loads: crate::queries::Loads::default(),
             open: crate::queries::Open::default(),
@@ -170,6 +186,23 @@ impl Engine {
             drop(lease);
         });
         Ok(promise)
+    }
+
+    /// Writes the batch `sequence` into memory of the caller's, at least as long as it was announced; each batch once, in order.
+    /// The core's `event` module describes its pieces; in front of them, four numbers say how long they are: numbers, bytes of
+    /// text, of wide text, and of bytes.
+    #[napi]
+    pub fn fetch(&self, sequence: f64, mut into: BufferSlice<'_>) -> Result<()> {
+        let sequence = sequence as u64;
+        let batch = self.running.inbox.remove(sequence);
+        self.running.core.begin(sequence);
+        if batch.is_some_and(|batch| write(&batch, &mut into)) {
+            return Ok(());
+        }
+        Err(thrown(&Error::new(
+            Code::Internal,
+            "A batch was fetched that is not there, or into too little memory.",
+        )))
     }
 
     /// The application is done with everything up to `sequence`.

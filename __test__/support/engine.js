@@ -15,6 +15,8 @@ class ScriptedEngine {
   stops = []
   starts = 0
   #sequence = 0
+  /** Batches that were announced: numbers and text. */
+  #announced = new Map()
   #nextShape = 0
   constructor(json, onItem) {
     this.config = JSON.parse(json)
@@ -78,9 +80,22 @@ class ScriptedEngine {
     const numbers = [1, 1000, cut, end, 0, 2, op, isDelete ? shape : -1, isDelete ? -1 : shape, 0, ids.length]
     numbers.push(...ids, 3, text.length)
     const shapes = JSON.stringify([layout])
-    const payload = { numbers: Float64Array.from(numbers), text: Buffer.from(text), shapes }
-    this.onItem(0, ++this.#sequence, 'default', payload)
+    return this.batch(numbers, text, shapes)
+  }
+
+  /** Announces a batch. @param {number[]} numbers @param {string} text @param {string} [shapes] */
+  batch(numbers, text, shapes) {
+    this.#announced.set(++this.#sequence, { numbers, text })
+    this.onItem(0, this.#sequence, 'default', { size: (4 + numbers.length) * 8 + text.length, shapes })
     return this.#sequence
+  }
+
+  fetch(sequence, into) {
+    const { numbers, text } = this.#announced.get(sequence)
+    this.#announced.delete(sequence)
+    const all = [numbers.length, text.length, 0, 0, ...numbers]
+    all.forEach((number, index) => into.writeDoubleLE(number, index * 8))
+    into.write(text, all.length * 8, 'latin1')
   }
 }
 /** What the constructor throws, or null. */

@@ -7,6 +7,12 @@ function idle() {
   return { rows: 0, rss: process.memoryUsage.rss() }
 }
 
+/** Does nothing until it is told to end. */
+async function wait() {
+  await new Promise(resolve => process.once('message', resolve))
+  return { rows: 0 }
+}
+
 /** How long it takes to load the library with its addon, and what the process holds more then. */
 function load() {
   const before = process.memoryUsage.rss()
@@ -16,4 +22,4 @@ function load() {
   return { ms: performance.now() - began, rss: process.memoryUsage.rss() - before }
 }
 
-module.exports = { idle, load }
+module.exports = { idle, load, wait }

@@ -26,6 +26,41 @@ async function drainTo(event, task, how = 'row') {
   return report
 }
 
+/**
+ * Drains a long log to a handler; what the process holds after each million rows, and the most that it ever held.
+ * @param {any} task
+ */
+async function drainFar(task) {
+  const meter = new Meter(task.rows)
+  const streamer = open(task)
+  /** @type {number[]} */
+  const held = []
+  let rows = 0
+  streamer.on('batch', changes => {
+    for (const change of changes) {
+      if (++rows % 1_000_000 === 0) held.push(process.memoryUsage.rss())
+      meter.row(change.after)
+    }
+  })
+  const report = await meter.done
+  await streamer.stop()
+  return { ...report, held }
+}
+
+/** Drains the same log with several streamers at once. @param {any} task */
+async function drainMany(task) {
+  const meter = new Meter(task.rows * task.streamers)
+  const streamers = Array.from({ length: task.streamers }, () => open(task))
+  for (const streamer of streamers) {
+    streamer.on('batch', changes => {
+      for (const change of changes) meter.row(change.after)
+    })
+  }
+  const report = await meter.done
+  for (const streamer of streamers) await streamer.stop()
+  return report
+}
+
 /** When each of the rows that are written meanwhile was seen. @param {any} task */
 async function follow(task) {
   const sightings = new Sightings(task)
@@ -61,6 +96,8 @@ module.exports = {
   drainSingly: task => drainTo('change', task),
   /** @param {any} task */
   drainValues: task => drainTo('batch', task, 'values'),
+  drainFar,
+  drainMany,
   follow,
   idle,
 }

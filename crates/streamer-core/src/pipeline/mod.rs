@@ -448,6 +448,11 @@ impl Engine {
         self.life.send_replace(Life::Stopped);
     }
 
+    /// The application has begun to read everything up to `sequence`: what it holds there is no longer the engine's.
+    pub fn begin(&self, sequence: u64) {
+        self.shared.outlet.window.begin(sequence);
+    }
+
     /// The application is done with everything up to `sequence`, batches and notices.
     pub fn acknowledge(&self, sequence: u64) {
         let acknowledged = self.shared.outlet.window.acknowledge(sequence);

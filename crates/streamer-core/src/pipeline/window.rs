@@ -4,8 +4,13 @@
 //! process, and because everything passes through one queue into JavaScript anyway: a window for each source would
 //! not let a quiet source overtake a flood that is already queued.
 //!
+//! Of what is in flight, the part that nobody has begun to read is bounded more tightly ([`READ_AHEAD`]): more of it makes
+//! nothing quicker, and every byte is memory of the process. Once it is full, reading goes on when half of it is used up,
+//! so that a thread is woken for many batches instead of for each.
+//!
 //! Guarantees: a source reads only while there is room; sources that wait are served in the order in which they
-//! came, so that a flood cannot starve a trickle; what is in flight never exceeds the limit by more than one item.
+//! came, so that a flood cannot starve a trickle; what is in flight never exceeds the limit by more than one item, and what
+//! nobody has begun to read never exceeds [`READ_AHEAD`] by more than one.
 
 use std::collections::BTreeMap;
 use std::pin::pin;
@@ -15,6 +20,9 @@ use tokio::sync::Notify;
 
 /// Most items in flight, whatever they weigh: an item costs a slot of the queue into JavaScript.
 pub(super) const MAX_ITEMS: usize = 4096;
+
+/// Bytes that may wait for somebody who reads them: a few milliseconds of work.
+pub(super) const READ_AHEAD: usize = 1 << 20;
 
 /// What is in flight.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -31,6 +39,38 @@ struct State {
     bytes: usize,
     newest: u64,
     acknowledged: u64,
+    /// Up to here somebody has begun to read.
+    begun: u64,
+    /// Bytes of what nobody has begun to read.
+    unread: usize,
+    /// The unread reached their bound, and half of them are not used up yet.
+    is_ahead: bool,
+}
+
+impl State {
+    /// Everything up to `sequence` is being read.
+    fn begin(&mut self, sequence: u64) {
+        let sequence = sequence.min(self.newest);
+        if sequence > self.begun {
+            let begun: usize = self
+                .weights
+                .range(self.begun + 1..=sequence)
+                .map(|(_, weight)| weight)
+                .sum();
+            self.unread = self.unread.saturating_sub(begun);
+            self.begun = sequence;
+        }
+    }
+
+    fn has_room(&mut self, limit: usize) -> bool {
+        let bound = if self.is_ahead {
+            READ_AHEAD / 2 + 1
+        } else {
+            READ_AHEAD
+        };
+        self.is_ahead = self.unread >= bound;
+        !self.is_ahead && self.bytes < limit && self.weights.len() < MAX_ITEMS
+    }
 }
 
 /// Accounts for what was handed over; see the module's header.
@@ -64,23 +104,38 @@ impl Window {
         let mut state = self.state.lock();
         state.weights.insert(sequence, weight);
         state.bytes = state.bytes.saturating_add(weight);
+        state.unread = state.unread.saturating_add(weight);
         state.newest = state.newest.max(sequence);
     }
 
-    /// Releases everything up to `sequence`; returns up to where everything is acknowledged. A number that was
+    /// Somebody has begun to read everything up to `sequence`.
+    pub fn begin(&self, sequence: u64) {
+        let mut state = self.state.lock();
+        state.begin(sequence);
+        let is_awaited = state.is_ahead && state.has_room(self.limit);
+        drop(state);
+        if is_awaited {
+            self.changed.notify_waiters();
+        }
+    }
+
+    /// Releases everything up to `sequence`, whether somebody has read it or not; returns up to where everything is acknowledged. A number that was
     /// never handed over counts as the newest that was.
     pub fn acknowledge(&self, sequence: u64) -> u64 {
         let mut state = self.state.lock();
         let sequence = sequence.min(state.newest);
         if sequence > state.acknowledged {
+            state.begin(sequence);
             state.acknowledged = sequence;
             let kept = state.weights.split_off(&(sequence + 1));
             let released: usize = std::mem::replace(&mut state.weights, kept).values().sum();
             state.bytes = state.bytes.saturating_sub(released);
         }
-        let acknowledged = state.acknowledged;
+        let (acknowledged, has_room) = (state.acknowledged, state.has_room(self.limit));
         drop(state);
-        self.changed.notify_waiters();
+        if has_room {
+            self.changed.notify_waiters();
+        }
         acknowledged
     }
 
@@ -95,8 +150,7 @@ impl Window {
 
     /// Whether an item may be handed over.
     pub fn has_room(&self) -> bool {
-        let in_flight = self.in_flight();
-        in_flight.bytes < self.limit && in_flight.items < MAX_ITEMS
+        self.state.lock().has_room(self.limit)
     }
 
     /// Resolves when there is room. Reserves nothing. Cancel-safe.
@@ -160,6 +214,28 @@ mod tests {
         drop(second.await);
     }
 
+    #[tokio::test]
+    async fn what_nobody_reads_is_bounded_more_tightly_and_half_of_it_is_used_up_before_reading_goes_on() {
+        let window = Window::new(usize::MAX);
+        let quarter = READ_AHEAD / 4;
+        for sequence in 1..=3 {
+            window.add(sequence, quarter);
+        }
+        assert!(window.has_room());
+        window.add(4, quarter);
+        let mut room = Box::pin(window.room());
+        assert!(room.as_mut().now_or_never().is_none());
+        window.begin(1);
+        assert!(!window.has_room());
+        window.begin(2);
+        room.now_or_never().unwrap();
+        assert_eq!(window.in_flight().bytes, READ_AHEAD);
+        window.add(5, READ_AHEAD);
+        assert!(!window.has_room());
+        window.acknowledge(5);
+        assert!(window.has_room());
+    }
+
     #[test]
     fn an_acknowledgement_of_what_was_never_handed_over_reaches_the_newest_only() {
         let window = Window::new(10);
@@ -172,12 +248,14 @@ mod tests {
     #[derive(Debug, Clone)]
     enum Step {
         Add(usize),
+        Begin(u64),
         Acknowledge(u64),
     }
 
     fn step() -> impl Strategy<Value = Step> {
         prop_oneof![
             (0_usize..1000).prop_map(Step::Add),
+            (0_u64..70).prop_map(Step::Begin),
             (0_u64..70).prop_map(Step::Acknowledge),
         ]
     }
@@ -196,6 +274,7 @@ mod tests {
                         model.push((next, weight));
                         next += 1;
                     }
+                    Step::Begin(sequence) => window.begin(sequence),
                     Step::Acknowledge(sequence) => {
                         window.acknowledge(sequence);
                         model.retain(|(held, _)| *held > sequence);

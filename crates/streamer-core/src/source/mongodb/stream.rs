@@ -28,7 +28,7 @@ use crate::error::{Error, Result};
 /// How much of an event is asked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Mode {
-    /// All that the user wants, as many events in a batch as fit.
+    /// All that the user wants, many events in a batch.
     Whole,
     /// The same, one event in a batch: an error then stands directly before the event that is too large.
     Single,
@@ -36,6 +36,16 @@ pub enum Mode {
     WithoutImages,
     /// One event without any content.
     KeyOnly,
+}
+
+impl Mode {
+    /// Most events in an answer.
+    const fn events(self) -> u32 {
+        match self {
+            Self::Whole => ANSWER_EVENTS,
+            Self::Single | Self::WithoutImages | Self::KeyOnly => 1,
+        }
+    }
 }
 
 /// What a stream is made from.
@@ -51,6 +61,10 @@ pub struct Plan<'a> {
     /// Longest wait of the server for an event.
     pub wait: Duration,
 }
+
+/// Most events in an answer. A server that is asked for no number fills 16 MB, and two answers are held at once; more than this makes
+/// nothing quicker, because the next answer is on its way while one is read.
+const ANSWER_EVENTS: u32 = 1000;
 
 type DriverError = mongodb::error::Error;
 
@@ -123,12 +137,8 @@ impl Plan<'_> {
             _ => rawdoc! { "aggregate": 1 },
         };
         command.append(cstr!("pipeline"), pipeline);
-        let cursor = if mode == Mode::Whole {
-            rawdoc! {}
-        } else {
-            rawdoc! { "batchSize": 1 }
-        };
-        command.append(cstr!("cursor"), cursor);
+        let events = i32::try_from(mode.events()).unwrap_or(1);
+        command.append(cstr!("cursor"), rawdoc! { "batchSize": events });
         command.append(cstr!("readConcern"), rawdoc! { "level": "majority" });
         Ok(command)
     }
@@ -298,10 +308,10 @@ async fn open_cursor(
 ) -> std::result::Result<RawBatchCursor, std::result::Result<DriverError, Error>> {
     let command = plan.command(resume, mode).map_err(Err)?;
     let database = connected.client.database(plan.scope.database());
-    let mut action = database.run_raw_cursor_command(command).max_time(plan.wait);
-    if mode != Mode::Whole {
-        action = action.batch_size(1);
-    }
+    let mut action = database
+        .run_raw_cursor_command(command)
+        .max_time(plan.wait)
+        .batch_size(mode.events());
     if let Some(criteria) = &connected.criteria {
         action = action.selection_criteria(criteria.clone());
     }
