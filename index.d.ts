@@ -46,6 +46,11 @@ export interface Change<T extends object = Row> {
   readonly update?: UpdateDescription
   /** True where the library derived the change (a foreign-key cascade, say) instead of reading it from the log. */
   readonly synthetic?: true
+  /**
+   * MongoDB with `log: 'oplog'`: a majority of the set was not known to have the write when it was read, so that a failover may roll
+   * it back; a `gap` of reason `source-rewound` then says so. Absent where a majority has it.
+   */
+  readonly uncommitted?: true
 }
 
 /** What an update did to a MongoDB document, as the server describes it. */
@@ -251,11 +256,19 @@ export interface MysqlSource extends SourceCommon {
 export interface MongodbSource extends SourceCommon {
   /** `mongodb://user:password@host1,host2/database?replicaSet=…` or `mongodb+srv://…`. */
   url: string
-  /** Aggregation stages that the server runs on each event. They must leave `_id` alone. */
+  /**
+   * `change-stream` (default): writes that a majority of the set has. `oplog`: sooner, of a replica set only, and may show a write that
+   * a failover rolls back (`Change.uncommitted`). Positions of one are none of the other.
+   */
+  log?: 'change-stream' | 'oplog'
+  /** Aggregation stages that the server runs on each event. They must leave `_id` alone. Not with `log: 'oplog'`. */
   pipeline?: readonly object[]
-  /** The document after an update: `default`: only what was set whole. `updateLookup`: as it is when the server looks. `whenAvailable`, `required`: the post-image. */
+  /**
+   * The document after an update: `default`: only what was set whole. `updateLookup`: as it is when the server looks, or, with
+   * `log: 'oplog'`, when this library does. `whenAvailable`, `required`: the post-image; not with `log: 'oplog'`.
+   */
   fullDocument?: 'default' | 'updateLookup' | 'whenAvailable' | 'required'
-  /** The document before a change, of a collection that keeps pre-images: `off` (default), `whenAvailable`, `required`. */
+  /** The document before a change, of a collection that keeps pre-images: `off` (default), `whenAvailable`, `required`. Not with `log: 'oplog'`. */
   fullDocumentBeforeChange?: 'off' | 'whenAvailable' | 'required'
 }
 

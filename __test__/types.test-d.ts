@@ -149,6 +149,8 @@ new Streamer({
   fullDocumentBeforeChange: 'whenAvailable',
 })
 expectError(new Streamer({ url: 'mongodb://h/d', fullDocument: 'always' }))
+new Streamer({ url: 'mongodb://h/d', log: 'oplog', fullDocument: 'updateLookup' })
+expectError(new Streamer({ url: 'mongodb://h/d', log: 'changes' }))
 expectError(new Streamer({ source: { url: 'mongodb://h/d', fullDocumentBeforeChange: true } }))
 
 // Reads.

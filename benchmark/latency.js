@@ -15,7 +15,11 @@ const CONTENDERS = {
     '@vlasky/zongji': 'zongji',
     '@powersync/mysql-zongji': 'powersync',
   },
-  mongodb: { 'ultimate-streaming': 'ultimate', 'mongodb watch()': 'mongodb' },
+  mongodb: {
+    'ultimate-streaming': 'ultimate',
+    'ultimate-streaming, oplog': 'ultimate:followOplog',
+    'mongodb watch()': 'mongodb',
+  },
 }
 
 /** Connections that write in turn, so that one slow commit does not delay the next. */
@@ -69,7 +73,8 @@ async function once(server, contender, { rate, seconds }) {
   const rows = WARM_UP + rate * seconds
   /** @type {ReturnType<typeof writeSteadily> | undefined} */
   let writing
-  const { seen } = await measure(contender, 'follow', { url, tables, rows }, () => {
+  const [file, kind = 'follow'] = contender.split(':')
+  const { seen } = await measure(file, kind, { url, tables, rows }, () => {
     writing = writeSteadily(rows, rate, write)
   })
   const { sent, acknowledged } = await /** @type {ReturnType<typeof writeSteadily>} */ (writing)

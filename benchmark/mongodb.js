@@ -11,18 +11,30 @@ const CONTENDERS = {
   'raw cursor (the limit)': ['mongodb', 'drainRaw'],
   'ultimate-streaming, batch': ['ultimate', 'drain'],
   'ultimate-streaming, change': ['ultimate', 'drainSingly'],
+  'ultimate-streaming, batch, oplog': ['ultimate', 'drainOplog'],
   'mongodb watch()': ['mongodb', 'drain'],
 }
 
-/** Where the stream stands now, as this library and as the driver name it. @param {any} database */
-async function place(database) {
-  const streamer = new Streamer({ url: database.url, tables: ['c'] })
+/**
+ * Where a log stands now, as this library names it.
+ * @param {any} database @param {'change-stream' | 'oplog'} log @param {string} table
+ */
+async function placeIn(database, log, table) {
+  const streamer = new Streamer({ source: { url: database.url, tables: [table], log } })
   const marked = new Promise(resolve => streamer.once('change', resolve))
   await streamer.start()
-  await database.db.collection('c').insertOne({ isMark: true })
+  await database.db.collection(table).insertOne({ isMark: true })
   const { position } = await marked
   await streamer.stop()
-  return { from: position, token: { _data: position.split(':')[1].split('~')[0] } }
+  return position
+}
+
+/** Where both logs stand now, and how the driver names it. @param {any} database */
+async function place(database) {
+  const from = await placeIn(database, 'change-stream', 'c')
+  // The mark of another collection, which nobody reads.
+  const fromOplog = await placeIn(database, 'oplog', 'mark')
+  return { from, fromOplog, token: { _data: from.split(':')[1].split('~')[0] } }
 }
 
 /** Fills a collection; where its changes begin, and what they add up to. */

@@ -33,6 +33,7 @@ const { Cells, Shape } = require('./shape')
  * @property {string} position
  * @property {string} [renamedTo]
  * @property {true} [synthetic]
+ * @property {true} [uncommitted]
  * @property {import('./documents').Update} [update]
  */
 
@@ -50,6 +51,9 @@ const OPERATIONS = ['insert', 'update', 'delete', 'read', 'replace', 'truncate',
  * stands as the image before is its key.
  */
 const DERIVED = 8
+
+/** Added to the operation of a table that a failover may still take back. */
+const UNCOMMITTED = 16
 
 /** After how many changes the clock is looked at. */
 const CLOCK_EVERY = 16
@@ -193,7 +197,8 @@ class BatchReader {
   /** @returns {Change} */
   #readTable() {
     const cells = this.#cells
-    const operation = cells.numbers[cells.at++]
+    const flagged = cells.numbers[cells.at++]
+    const operation = flagged % UNCOMMITTED
     const op = operationOf(operation)
     const database = cells.takeText()
     const table = cells.takeText()
@@ -201,6 +206,7 @@ class BatchReader {
     const change = this.#change(op, database, table, null, null, null, null)
     if (renamedTo !== '') change.renamedTo = renamedTo
     if (operation === DERIVED) change.synthetic = true
+    if (flagged >= UNCOMMITTED) change.uncommitted = true
     return change
   }
 

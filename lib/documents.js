@@ -156,6 +156,10 @@ const PRINTED = {
   configurable: true,
 }
 
+/** Flags of a change. */
+const LAST = 1
+const UNCOMMITTED = 2
+
 const ABSENT = new Uint8Array(0)
 
 /** @param {Uint8Array} bytes */
@@ -206,7 +210,7 @@ function readDocumentChange(cells, { source, operations, shapeOf }) {
   const position = cells.takeText()
   const transaction = cells.takeText()
   const index = numbers[cells.at++]
-  const last = numbers[cells.at++] === 1
+  const flags = numbers[cells.at++]
   const op = operations[numbers[cells.at++]]
   const { database, table } = shapeOf(numbers[cells.at++])
   const end = numbers[cells.at + 3]
@@ -233,8 +237,9 @@ function readDocumentChange(cells, { source, operations, shapeOf }) {
   else Object.defineProperty(change, 'after', AFTER)
   change.changed = changed === '' ? null : Object.freeze(JSON.parse(changed))
   change.timestamp = timestamp
-  change.transaction = transaction === '' ? null : { id: transaction, index, last }
+  change.transaction = transaction === '' ? null : { id: transaction, index, last: (flags & LAST) !== 0 }
   change.position = position
+  if ((flags & UNCOMMITTED) !== 0) change.uncommitted = true
   if (documents.update !== null) Object.defineProperty(change, 'update', UPDATE)
   // Without a prototype of its own: `deepStrictEqual` compares prototypes.
   Object.defineProperty(change, DOCUMENTS, { value: documents, configurable: true })

@@ -61,6 +61,7 @@ before(async () => {
   const reading = [{ role: 'read', db: 'shop' }]
   await user('modern', reading)
   await user('older', reading, ['SCRAM-SHA-1'])
+  await user('tailing', [...reading, { role: 'read', db: 'local' }])
   await user('stranger', [{ role: 'read', db: 'elsewhere' }])
   await admin.db('$external').command({ createUser: 'CN=streamer test client', roles: reading })
 })
@@ -138,6 +139,16 @@ test('a grant that is revoked is said, and capture goes on when it is back', asy
   await seen.until(() => seen.changes.some(change => change.key?._id === _id), 'the document')
   assert.deepEqual(seen.gaps, [])
   await seen.stop()
+})
+
+test('the oplog needs a grant of its own, which is named', async () => {
+  const source = user => ({ source: { url: as(encoded(user)), log: 'oplog' } })
+  await refused(
+    source('modern'),
+    'ERR_STREAMER_GRANT_MISSING',
+    /grantRolesToUser\("<user>", \[\{role: "read", db: "local"\}\]\)/
+  )
+  await streams(source('tailing'))
 })
 
 test('TLS with an authority of one’s own, as a file and as text', async () => {

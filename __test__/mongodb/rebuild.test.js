@@ -38,16 +38,17 @@ function run(args) {
   })
 }
 
-for (const [hasImages, name] of [
-  [false, 'descriptions of updates'],
-  [true, 'images before and after'],
+for (const [hasImages, name, log] of [
+  [false, 'descriptions of updates', 'change-stream'],
+  [true, 'images before and after', 'change-stream'],
+  [false, 'descriptions of updates in the oplog', 'oplog'],
 ]) {
   test(`collections rebuilt from ${CHANGES} changes with ${name} equal find()`, async t => {
     t.diagnostic(`seed ${SEED}`)
     const server = await kit.mongodb()
     const database = await freshMongodb(server)
     const images = { fullDocument: 'required', fullDocumentBeforeChange: 'required' }
-    const seen = await collect({ url: database.url, ...(hasImages ? images : {}) })
+    const seen = await collect({ source: { url: database.url, log, ...(hasImages ? images : {}) } })
     const output = await run([
       path.join(__dirname, '../support/mongodb-writer.js'),
       server.url,

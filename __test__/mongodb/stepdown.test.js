@@ -78,13 +78,17 @@ function load({ client, db }, writer) {
   }
 }
 
-for (const readPreference of ['primary', 'secondary']) {
-  test(`${STEPDOWNS} step-downs under load: nothing lost, nothing doubled, reading from a ${readPreference}`, async t => {
+for (const [log, readPreference] of [
+  ['change-stream', 'primary'],
+  ['change-stream', 'secondary'],
+  ['oplog', 'primary'],
+]) {
+  test(`${STEPDOWNS} step-downs under load: nothing lost, nothing doubled, reading the ${log} of a ${readPreference}`, async t => {
     const server = await kit.mongodb({ members: 3 })
     const database = await freshMongodb(server)
     const url = `${urlOf(server.url, database.name)}&readPreference=${readPreference}`
     for (let w = 0; w < WRITERS; w++) await database.db.createCollection(`c${w}`)
-    const seen = await collect({ url })
+    const seen = await collect({ source: { url, log } })
     const writers = Array.from({ length: WRITERS }, (_, w) => load(database, w))
     for (let i = 0; i < STEPDOWNS; i++) {
       const reached = seen.changes.length + 50

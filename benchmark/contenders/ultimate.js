@@ -7,7 +7,11 @@ const { Meter } = require('../meter')
 const { Sightings } = require('../sightings')
 
 /** @param {any} task */
-const open = ({ url, tables, from, options }) => new Streamer({ source: { url, tables, from }, ...options })
+const open = ({ url, tables, from, log, options }) =>
+  new Streamer({ source: { url, tables, from, ...(log && { log }) }, ...options })
+
+/** The same task in the oplog of MongoDB. @param {any} task */
+const inOplog = task => ({ ...task, log: 'oplog', from: task.fromOplog })
 
 /**
  * Drains a log to a handler.
@@ -92,6 +96,10 @@ async function idle(task) {
 module.exports = {
   /** @param {any} task */
   drain: task => drainTo('batch', task),
+  /** @param {any} task */
+  drainOplog: task => drainTo('batch', inOplog(task)),
+  /** @param {any} task */
+  followOplog: task => follow(inOplog(task)),
   /** @param {any} task */
   drainSingly: task => drainTo('change', task),
   /** @param {any} task */

@@ -20,7 +20,7 @@ use super::document::hash;
 use super::ledger::{Ledger, Place};
 use crate::event::{
     Batch, Encoding, Operation, RECORD_COMMIT, RECORD_DOCUMENT, RECORD_NUMBERED, RECORD_ROWS, RECORD_TABLE,
-    RECORD_TRANSACTION, Shape, ShapeId,
+    RECORD_TRANSACTION, Shape, ShapeId, UNCOMMITTED_TABLE,
 };
 use crate::offset::{GtidSet, MysqlGtid, Position};
 
@@ -231,7 +231,8 @@ fn field(document: &RawDocument, name: &Arc<str>, values: &mut Vec<(Arc<str>, Op
 
 /// Whether the table came to an end or to another name.
 fn table_change(walk: &mut Walk<'_>, ledger: &mut Ledger) -> Result<bool, Broken> {
-    let operation = walk.number()?;
+    // Whether it may be rolled back makes no difference: a rollback drops everything.
+    let operation = walk.number()? % UNCOMMITTED_TABLE;
     let database = walk.text()?;
     let table = walk.text()?;
     walk.skip_text()?;

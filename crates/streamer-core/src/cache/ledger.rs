@@ -378,6 +378,8 @@ impl Place {
             Offset::Mongodb(MongodbOffset::Time { seconds, increment }) => {
                 Some(Self::Clock(clock((*seconds, *increment)).checked_sub(1)?))
             }
+            // Of a transaction it may name the entry in front; what is in the oplog is visible to those who read the member itself.
+            Offset::Mongodb(MongodbOffset::Oplog(_)) => Some(Self::Since(Instant::now())),
             Offset::Sqlite(offset) => {
                 let inside = position.within.as_ref().map_or(0, |within| within.changes);
                 Some(Self::Entry {

@@ -20,7 +20,7 @@ use std::time::Duration;
 pub use cache::{CacheConfig, WhenDisconnected};
 pub use checkpoint::{Checkpoint, CheckpointPlace};
 pub use filter::{NamePattern, PatternProblem, SYSTEM_DATABASES, TableFilter};
-pub use mongodb::{BeforeChange, FullDocument, MongodbConfig};
+pub use mongodb::{BeforeChange, FullDocument, MongodbConfig, MongodbLog};
 pub use mysql::{Address, Dates, Integers, MysqlConfig, TlsMode, VerifyTls};
 pub use secret::Secret;
 pub use sqlite::{SQLITE_DATABASE, SqliteConfig, sqlite_path};

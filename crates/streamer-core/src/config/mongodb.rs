@@ -29,7 +29,7 @@ const MAX_STAGES: usize = 1000;
 /// Longest URL, in bytes.
 const MAX_URL_BYTES: usize = 8192;
 
-/// A deployment, its user, and what its change stream holds.
+/// A deployment, its user, and what is read of its changes.
 #[derive(Debug, Clone)]
 pub struct MongodbConfig {
     /// The URL as it was given; it holds the password.
@@ -38,12 +38,24 @@ pub struct MongodbConfig {
     pub database: Option<String>,
     /// Encryption; `None` where the URL says it, or where `mongodb+srv://` implies it.
     pub tls: Option<TlsMode>,
+    /// Where changes are read.
+    pub log: MongodbLog,
     /// The user's stages, as extended JSON.
     pub pipeline: Vec<Value>,
     /// Images after a change.
     pub full_document: FullDocument,
     /// Images before a change.
     pub before_change: BeforeChange,
+}
+
+/// Where changes are read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum MongodbLog {
+    /// Change streams: what a majority has.
+    #[default]
+    ChangeStream,
+    /// The oplog: at once, and before a majority has it.
+    Oplog,
 }
 
 /// Which updates carry the whole document after them.
@@ -114,7 +126,11 @@ pub(super) fn read_source(
 ) -> Option<SourceConfig> {
     let url = read_url(text, url_path, problems);
     let from = read_from(options, problems);
-    options.choice("log", &[("change-stream", ())], problems);
+    let log = [
+        ("change-stream", MongodbLog::ChangeStream),
+        ("oplog", MongodbLog::Oplog),
+    ];
+    let log = options.choice("log", &log, problems).unwrap_or_default();
     let full_document = [
         ("default", FullDocument::Default),
         ("updateLookup", FullDocument::UpdateLookup),
@@ -133,6 +149,9 @@ pub(super) fn read_source(
         .choice("fullDocumentBeforeChange", &before_change, problems)
         .unwrap_or_default();
     let pipeline = read_pipeline(options, problems);
+    if log == MongodbLog::Oplog {
+        refuse_images(options, (full_document, before_change), problems);
+    }
     let Some(url) = url else {
         // Patterns are read as if the URL named a database, so that its absence is not reported twice.
         read_tables(options, Some(DEFAULT_NAME), problems);
@@ -149,11 +168,35 @@ pub(super) fn read_source(
             url: Secret::new(text),
             database: url.default_database,
             tls,
+            log,
             pipeline: pipeline?,
             full_document,
             before_change,
         }),
     })
+}
+
+/// What only a change stream has.
+fn refuse_images(options: &Options<'_>, images: (FullDocument, BeforeChange), problems: &mut Problems) {
+    let mut refuse = |key: &str, sentence: &str| problems.add(options.path_of(key), sentence);
+    if matches!(images.0, FullDocument::WhenAvailable | FullDocument::Required) {
+        refuse(
+            "fullDocument",
+            "the oplog holds no images, expected \"default\" or \"updateLookup\" with log: \"oplog\"",
+        );
+    }
+    if images.1 != BeforeChange::Off {
+        refuse(
+            "fullDocumentBeforeChange",
+            "the oplog holds no images, leave it out with log: \"oplog\"",
+        );
+    }
+    if matches!(options.get("pipeline"), Some(Value::Array(stages)) if !stages.is_empty()) {
+        refuse(
+            "pipeline",
+            "no pipeline runs over the oplog, leave it out with log: \"oplog\", and choose with `tables`",
+        );
+    }
 }
 
 fn read_url(text: &str, path: &str, problems: &mut Problems) -> Option<ConnectionString> {

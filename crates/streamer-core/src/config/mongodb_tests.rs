@@ -50,7 +50,7 @@ fn all_problems_are_told_at_once_with_their_places() {
             "serverId": 3,
             "fullDocument": "updatelookup",
             "fullDocumentBeforeChange": true,
-            "log": "oplog",
+            "log": "opplog",
             "pipeline": [{ "$match": {} }, { "$unset": "_id" }, { "a": 1, "b": 2 }, 5],
         }
     }));
@@ -67,6 +67,32 @@ fn all_problems_are_told_at_once_with_their_places() {
         assert!(message.contains(part), "{part} in {message}");
     }
     assert!(!message.contains("pipeline[0]"), "{message}");
+}
+
+#[test]
+fn the_oplog_has_no_images_and_no_pipeline() {
+    assert_eq!(
+        parsed(json!("mongodb://localhost/shop")).log,
+        MongodbLog::ChangeStream
+    );
+    let source = json!({ "url": "mongodb://localhost/shop", "log": "oplog", "fullDocument": "updateLookup", "pipeline": [] });
+    assert_eq!(parsed(json!({ "source": source })).log, MongodbLog::Oplog);
+    let message = refused(json!({
+        "source": {
+            "url": "mongodb://localhost/shop",
+            "log": "oplog",
+            "fullDocument": "required",
+            "fullDocumentBeforeChange": "whenAvailable",
+            "pipeline": [{ "$match": {} }],
+        }
+    }));
+    for part in [
+        "source.fullDocument: the oplog holds no images",
+        "source.fullDocumentBeforeChange: the oplog holds no images",
+        "source.pipeline: no pipeline runs over the oplog",
+    ] {
+        assert!(message.contains(part), "{part} in {message}");
+    }
 }
 
 #[test]

@@ -15,6 +15,9 @@ pub const RECORD_TABLE: f64 = 4.0;
 /// The log numbers the changes of the transaction that was begun; their ids are made of these numbers.
 pub const RECORD_NUMBERED: f64 = 6.0;
 
+/// Added to the operation of a [`RECORD_TABLE`] that a failover may still roll back.
+pub const UNCOMMITTED_TABLE: f64 = 16.0;
+
 /// Largest integer that a JavaScript `number` holds exactly.
 pub(super) const MAX_SAFE_INTEGER: u64 = (1 << 53) - 1;
 
@@ -152,6 +155,8 @@ pub struct BatchWriter {
     /// What ids of changes begin with, and the number of the change with index 0, where the log numbers them.
     numbering: Option<(Arc<str>, f64)>,
     newest_committed_ms: Option<f64>,
+    /// Documents and whole tables that are written may still be rolled back.
+    pub(super) is_uncommitted: bool,
     savepoint: Option<Savepoint>,
     /// Position behind the newest transaction that has ended in this batch.
     reached: Option<Arc<str>>,
@@ -178,6 +183,11 @@ impl BatchWriter {
     /// True where nothing was written since the last [`take`](Self::take).
     pub fn is_empty(&self) -> bool {
         self.numbers.is_empty()
+    }
+
+    /// Whether documents and whole tables that are written from now on may still be rolled back by a failover.
+    pub fn set_uncommitted(&mut self, is_uncommitted: bool) {
+        self.is_uncommitted = is_uncommitted;
     }
 
     /// True between [`begin_transaction`](Self::begin_transaction) and [`commit`](Self::commit).
@@ -342,7 +352,12 @@ impl BatchWriter {
         self.close_rows();
         self.announce();
         self.numbers.push(RECORD_TABLE);
-        self.numbers.push(f64::from(operation as u8));
+        let uncommitted = if self.is_uncommitted {
+            UNCOMMITTED_TABLE
+        } else {
+            0.0
+        };
+        self.numbers.push(f64::from(operation as u8) + uncommitted);
         self.push_text(database);
         self.push_text(table);
         self.push_text(renamed_to);

@@ -29,9 +29,17 @@ pub struct DocumentChange<'a> {
     pub update: &'a [u8],
 }
 
+/// The change is the last of its transaction.
+const LAST: u8 = 1;
+/// A failover may still roll the change back.
+const UNCOMMITTED: u8 = 2;
+
 /// Where a change says whether it is the last of its transaction; of the batch in which it was written only.
 #[derive(Debug, Clone, Copy)]
-pub struct LastMark(usize);
+pub struct LastMark {
+    at: usize,
+    flags: u8,
+}
 
 impl BatchWriter {
     /// Writes a change of one document. `id`, `position` and `changed` append their text: the change's id, the position
@@ -52,8 +60,11 @@ impl BatchWriter {
         self.reach_text(position_at);
         self.put_text(change.transaction);
         self.put_number(f64::from(change.index));
-        let last = LastMark(self.numbers_len());
-        self.put_number(0.0);
+        let last = LastMark {
+            at: self.numbers_len(),
+            flags: if self.is_uncommitted { UNCOMMITTED } else { 0 },
+        };
+        self.put_number(f64::from(last.flags));
         self.put_number(f64::from(change.operation as u8));
         self.put_number(f64::from(change.shape));
         self.put_bytes(change.key);
@@ -67,7 +78,7 @@ impl BatchWriter {
 
     /// The change at `mark` is the last of its transaction.
     pub fn mark_last(&mut self, mark: LastMark) {
-        self.replace_number(mark.0, 1.0);
+        self.replace_number(mark.at, f64::from(mark.flags | LAST));
     }
 }
 
@@ -102,5 +113,33 @@ mod tests {
         );
         assert_eq!((batch.changes, batch.newest_committed_ms), (1, Some(1.5)));
         assert_eq!(batch.position.as_deref(), Some("ä"));
+    }
+
+    #[test]
+    fn what_may_be_rolled_back_says_so() {
+        let mut writer = BatchWriter::new();
+        let change = DocumentChange {
+            committed_ms: 0.0,
+            transaction: "t",
+            index: 0,
+            operation: Operation::Delete,
+            shape: 0,
+            key: b"key",
+            before: b"",
+            after: b"",
+            update: b"",
+        };
+        writer.set_uncommitted(true);
+        let mark = writer.put_document(&change, |_| (), |_| (), |_| ());
+        writer.table_change(Operation::Drop, "d", "t", "");
+        writer.mark_last(mark);
+        writer.set_uncommitted(false);
+        writer.put_document(&change, |_| (), |_| (), |_| ());
+        writer.table_change(Operation::Drop, "d", "t", "");
+        let numbers = writer.take().numbers;
+        assert_eq!(
+            [numbers[6], numbers[15], numbers[25], numbers[34]],
+            [3.0, 22.0, 0.0, 6.0]
+        );
     }
 }

@@ -13,13 +13,13 @@
 //! | [`RECORD_TRANSACTION`] | commit time (ms since the epoch), text: id, text: position before the transaction, index of the next change |
 //! | [`RECORD_ROWS`] | operation, shape of the before image or -1, shape of the after image or -1, words per changed set, count, then the rows |
 //! | [`RECORD_COMMIT`] | text: position after the transaction |
-//! | [`RECORD_TABLE`] | operation, text: database, text: table, text: the new name as `database.table`, or empty |
+//! | [`RECORD_TABLE`] | operation, plus 16 where a failover may still roll it back, text: database, text: table, text: the new name as `database.table`, or empty |
 //! | [`RECORD_NUMBERED`] | number of the change with index 0, text: what ids of changes begin with; behind [`RECORD_TRANSACTION`] |
 //! | [`RECORD_DOCUMENT`] | see [`BatchWriter::put_document`] |
 //!
 //! A document of MongoDB stays BSON. Its record holds: commit time (ms since the epoch), text: id of the change, text:
-//! position after it, text: id of its transaction (empty: none), index in that transaction, 1 where it is known to be the
-//! last of it, operation, shape (database and table, without columns), bytes: key, bytes: before, bytes: after, bytes:
+//! position after it, text: id of its transaction (empty: none), index in that transaction, flags (1: it is known to be the
+//! last of it; 2: a failover may still roll it back), operation, shape (database and table, without columns), bytes: key, bytes: before, bytes: after, bytes:
 //! description of the update (each empty where absent), text: paths of the changed fields as a JSON array, or empty.
 //!
 //! A *text* field is one number: the offset in `text` (Latin-1, a byte a character) where it ends; it begins where the
@@ -50,6 +50,8 @@ mod dynamic;
 mod layout;
 
 pub use batch::{Batch, BatchWriter, Mark, Operation, Transaction};
-pub use batch::{RECORD_COMMIT, RECORD_NUMBERED, RECORD_ROWS, RECORD_TABLE, RECORD_TRANSACTION};
+pub use batch::{
+    RECORD_COMMIT, RECORD_NUMBERED, RECORD_ROWS, RECORD_TABLE, RECORD_TRANSACTION, UNCOMMITTED_TABLE,
+};
 pub use document::{DocumentChange, LastMark, RECORD_DOCUMENT};
 pub use layout::{Column, Encoding, Shape, ShapeId, TableLayout};

@@ -9,7 +9,7 @@ mod position;
 mod sqlite;
 
 pub use mariadb::{MariadbGtid, MariadbGtidList};
-pub use mongodb::MongodbOffset;
+pub use mongodb::{MongodbOffset, OpTime};
 pub use mysql::{GtidInterval, GtidSet, MysqlGtid};
 pub use position::{MAX_POSITION_BYTES, Offset, Position, Within};
 pub use sqlite::SqliteOffset;

@@ -2,8 +2,11 @@
 //!
 //! A resume token is opaque to everybody but the server that made it: its text is kept as it is, percent-encoded where it
 //! holds what divides positions. Only the cluster time at its beginning is read, where it stands in the known place.
+//!
+//! A place in the oplog is the *optime* of an entry, `seconds.increment.term`: no two entries that any member ever wrote share one.
 
-use std::fmt;
+use std::fmt::{self, Write};
+use std::str::FromStr;
 use std::sync::Arc;
 
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
@@ -11,6 +14,7 @@ use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_perc
 const KIND_TOKEN: &str = "mongodb";
 const KIND_INVALIDATE: &str = "mongodb-invalidate";
 const KIND_TIME: &str = "mongodb-time";
+const KIND_OPLOG: &str = "mongodb-oplog";
 
 /// Longest token: its hexadecimal text holds the document's key, whose index entry is limited to some kilobytes.
 const MAX_TOKEN_BYTES: usize = 1 << 20;
@@ -18,7 +22,66 @@ const MAX_TOKEN_BYTES: usize = 1 << 20;
 /// What stays as it is in a token.
 const TOKEN: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'=');
 
-/// A place in a change stream.
+/// The optime of an oplog entry. In one oplog it grows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct OpTime {
+    /// Seconds since the epoch.
+    pub seconds: u32,
+    /// Number of the operation in that second.
+    pub increment: u32,
+    /// The election in which the primary was chosen that wrote it.
+    pub term: i64,
+}
+
+impl OpTime {
+    /// Appends the text of the position behind the entry, without an allocation of its own.
+    pub fn write_position(&self, text: &mut String) {
+        let start = text.len();
+        text.push_str(KIND_OPLOG);
+        text.push(':');
+        let _ = write!(text, "{self}");
+        end_position(text, start);
+    }
+}
+
+impl fmt::Display for OpTime {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}.{}.{}", self.seconds, self.increment, self.term)
+    }
+}
+
+impl FromStr for OpTime {
+    type Err = ();
+
+    fn from_str(text: &str) -> Result<Self, ()> {
+        let (seconds, rest) = text.split_once('.').ok_or(())?;
+        let (increment, term) = rest.split_once('.').ok_or(())?;
+        Ok(Self {
+            seconds: number(seconds).ok_or(())?,
+            increment: number(increment).ok_or(())?,
+            // Before 4.0, entries of protocol version 0 had none, which is -1.
+            term: if term == "-1" { -1 } else { number(term).ok_or(())? },
+        })
+    }
+}
+
+/// Digits only: `parse` alone would take a leading `+`.
+fn number<T: FromStr>(text: &str) -> Option<T> {
+    let is_plain = text.bytes().all(|byte| byte.is_ascii_digit());
+    text.parse().ok().filter(|_| is_plain)
+}
+
+/// Appends the checksum of a position that begins at `start`.
+fn end_position(text: &mut String, start: usize) {
+    let checksum = crc32fast::hash(text.as_bytes().get(start..).unwrap_or_default());
+    text.push('~');
+    for shift in (0..8).rev() {
+        let digit = (checksum >> (shift * 4)) & 15;
+        text.push(char::from_digit(digit, 16).unwrap_or('0'));
+    }
+}
+
+/// A place in a change stream, or in the oplog.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum MongodbOffset {
     /// Behind the event, or the moment, whose resume token this is.
@@ -35,6 +98,8 @@ pub enum MongodbOffset {
         /// Number of the operation in that second.
         increment: u32,
     },
+    /// Behind an entry of the oplog.
+    Oplog(OpTime),
 }
 
 impl MongodbOffset {
@@ -48,24 +113,24 @@ impl MongodbOffset {
                 is_invalidate: true, ..
             } => KIND_INVALIDATE,
             Self::Time { .. } => KIND_TIME,
+            Self::Oplog(_) => KIND_OPLOG,
         }
     }
 
     pub(super) fn is_kind(kind: &str) -> bool {
-        matches!(kind, KIND_TOKEN | KIND_INVALIDATE | KIND_TIME)
+        matches!(kind, KIND_TOKEN | KIND_INVALIDATE | KIND_TIME | KIND_OPLOG)
     }
 
     pub(super) fn parse(kind: &str, place: &str) -> Option<Self> {
         if kind == KIND_TIME {
             let (seconds, increment) = place.split_once('.')?;
-            let number = |text: &str| {
-                let is_plain = text.bytes().all(|byte| byte.is_ascii_digit());
-                text.parse().ok().filter(|_| is_plain)
-            };
             return Some(Self::Time {
                 seconds: number(seconds)?,
                 increment: number(increment)?,
             });
+        }
+        if kind == KIND_OPLOG {
+            return place.parse().ok().map(Self::Oplog);
         }
         if place.is_empty() || place.len() > MAX_TOKEN_BYTES {
             return None;
@@ -94,12 +159,7 @@ impl MongodbOffset {
         } else {
             text.extend(utf8_percent_encode(token, TOKEN));
         }
-        let checksum = crc32fast::hash(text.as_bytes().get(start..).unwrap_or_default());
-        text.push('~');
-        for shift in (0..8).rev() {
-            let digit = (checksum >> (shift * 4)) & 15;
-            text.push(char::from_digit(digit, 16).unwrap_or('0'));
-        }
+        end_position(text, start);
     }
 
     /// The cluster time that a token begins with, as seconds and increment: `82`, then both in hexadecimal.
@@ -124,6 +184,7 @@ impl fmt::Display for MongodbOffset {
         match self {
             Self::Token { token, .. } => write!(f, "{}", utf8_percent_encode(token, TOKEN)),
             Self::Time { seconds, increment } => write!(f, "{seconds}.{increment}"),
+            Self::Oplog(optime) => write!(f, "{optime}"),
         }
     }
 }
@@ -171,6 +232,42 @@ mod tests {
         assert!(!MongodbOffset::is_moment(DATA));
         assert!(MongodbOffset::is_moment("8265EB6D3B000000022B0429296E1404"));
         assert!(!MongodbOffset::is_moment("82"));
+    }
+
+    #[test]
+    fn places_in_the_oplog_come_back_from_their_text() {
+        for term in [-1, 0, 7, i64::MAX] {
+            let optime = OpTime {
+                seconds: 1_700_000_000,
+                increment: 3,
+                term,
+            };
+            let position = Position {
+                start: Offset::Mongodb(MongodbOffset::Oplog(optime)),
+                delivered: None,
+                within: None,
+            };
+            let mut written = String::from("before");
+            optime.write_position(&mut written);
+            assert_eq!(
+                written.strip_prefix("before"),
+                Some(position.to_string().as_str())
+            );
+            assert_eq!(Position::parse(&position.to_string()).unwrap(), position);
+        }
+        for text in [
+            "",
+            "1",
+            "1.2",
+            "1.2.",
+            "1.2.+3",
+            "1.2.-2",
+            "-1.2.3",
+            "1.2.3.4",
+            "4294967296.1.1",
+        ] {
+            assert!(text.parse::<OpTime>().is_err(), "{text}");
+        }
     }
 
     #[test]

@@ -7,6 +7,7 @@
 //! mariadb:0-1-100,1-2-5~0c9b7e55
 //! mysql-file:3e11fa47-71ca-11e1-9e33-c80aa9429562:binlog.000003:1547~91d00f3e
 //! mongodb:8265EB…0004~77ac01d3
+//! mongodb-oplog:1763923200.12.3~0b1c22d4
 //! sqlite:9f0c41d27be86a35:1207:5b1f90aa~0d66c3e1
 //! mysql:<start>~mysql:<delivered>~<checksum>+<transaction>/<changes>
 //! ```
@@ -52,7 +53,7 @@ pub enum Offset {
     MysqlGtid(GtidSet),
     /// MariaDB: the last transaction of each domain.
     MariadbGtid(MariadbGtidList),
-    /// MongoDB: a resume token, or a cluster time.
+    /// MongoDB: a resume token, a cluster time, or an entry of the oplog.
     Mongodb(MongodbOffset),
     /// SQLite: an entry of the change log.
     Sqlite(SqliteOffset),
@@ -161,7 +162,7 @@ impl fmt::Display for Position {
 
 impl Offset {
     /// The word with which its text begins: `mysql`, `mysql-file`, `mariadb`, `mongodb`, `mongodb-invalidate`, `mongodb-time`,
-    /// `sqlite`.
+    /// `mongodb-oplog`, `sqlite`.
     pub fn kind(&self) -> &'static str {
         match self {
             Self::MysqlGtid(_) => KIND_MYSQL,
@@ -183,7 +184,7 @@ impl Offset {
             Some((kind, place)) if MongodbOffset::is_kind(kind) => MongodbOffset::parse(kind, place)
                 .map(Self::Mongodb)
                 .ok_or_else(|| {
-                    invalid("A position in a change stream holds a resume token or a cluster time.")
+                    invalid("A position in a change stream holds a resume token or a cluster time, one in the oplog an optime.")
                 }),
             _ => Err(invalid(
                 "A position begins with mysql:, mysql-file:, mariadb:, mongodb: or sqlite:; this one may come from a newer version.",

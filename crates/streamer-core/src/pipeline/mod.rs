@@ -47,9 +47,9 @@ use tracing::instrument::WithSubscriber;
 
 use crate::checkpoint::{self, Saved};
 use crate::code::Code;
-use crate::config::{Config, ConnectorConfig, SourceConfig};
+use crate::config::{Config, ConnectorConfig, MongodbLog, SourceConfig};
 use crate::error::{Error, Result};
-use crate::source::mongodb::MongodbConnector;
+use crate::source::mongodb::{MongodbConnector, OplogConnector};
 use crate::source::mysql::MysqlConnector;
 use crate::source::sqlite::SqliteConnector;
 use crate::source::{Connector, Settings};
@@ -513,7 +513,10 @@ impl Drop for Engine {
 /// The connector that a source asks for: the one place that knows all kinds.
 fn connector(source: &SourceConfig, settings: Settings) -> Box<dyn Connector> {
     match &source.connector {
-        ConnectorConfig::Mongodb(config) => Box::new(MongodbConnector::new(source, config, settings)),
+        ConnectorConfig::Mongodb(config) => match config.log {
+            MongodbLog::ChangeStream => Box::new(MongodbConnector::new(source, config, settings)),
+            MongodbLog::Oplog => Box::new(OplogConnector::new(source, config, settings)),
+        },
         ConnectorConfig::Mysql(config) => Box::new(MysqlConnector::new(source, config, settings)),
         ConnectorConfig::Sqlite(config) => Box::new(SqliteConnector::new(source, config, settings)),
     }

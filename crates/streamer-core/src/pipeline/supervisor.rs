@@ -386,7 +386,9 @@ fn lost(gap: &Gap) -> Error {
     let what = match gap.reason {
         GapReason::LogPurged => "the server has removed that part of its log",
         GapReason::HistoryLost => "the server does not know it any more",
-        GapReason::SourceRewound => "the source was reset or restored to an earlier time",
+        GapReason::SourceRewound | GapReason::RolledBack => {
+            "the source was reset or restored to an earlier time"
+        }
         GapReason::SourceReplaced => "another server answers there",
         GapReason::Undecodable => "the log cannot be decoded there",
     };

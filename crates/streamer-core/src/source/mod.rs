@@ -161,12 +161,15 @@ pub enum GapReason {
     Undecodable,
     /// Another server, with another history, answers there.
     SourceReplaced,
+    /// A failover took back writes that were delivered before a majority had them; reading goes on where both histories part, so
+    /// that the place is not lost.
+    RolledBack,
 }
 
 impl GapReason {
     /// Whether the place of reading was lost; else some of what follows it.
     pub const fn is_of_place(self) -> bool {
-        !matches!(self, Self::Undecodable)
+        !matches!(self, Self::Undecodable | Self::RolledBack)
     }
 
     /// The name that JavaScript sees.
@@ -174,7 +177,7 @@ impl GapReason {
         match self {
             Self::LogPurged => "log-purged",
             Self::HistoryLost => "history-lost",
-            Self::SourceRewound => "source-rewound",
+            Self::SourceRewound | Self::RolledBack => "source-rewound",
             Self::Undecodable => "undecodable",
             Self::SourceReplaced => "source-replaced",
         }

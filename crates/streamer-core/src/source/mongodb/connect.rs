@@ -24,6 +24,8 @@ pub struct Connected {
     pub client: Client,
     /// The read preference of the URL.
     pub criteria: Option<SelectionCriteria>,
+    /// The URL names one server, and wants no other of its set.
+    pub is_direct: bool,
 }
 
 /// Makes a client. Nothing is connected yet, except to the resolver for a `mongodb+srv://` URL.
@@ -70,13 +72,18 @@ async fn options(config: &MongodbConfig, heartbeat: Heartbeat) -> Result<ClientO
 
 fn make(config: &MongodbConfig, mut options: ClientOptions) -> Result<Connected> {
     let criteria = options.selection_criteria.clone();
+    let is_direct = options.direct_connection == Some(true);
     // The driver reads the files while the client is made; they are gone when this returns.
     let mut files = Vec::new();
     if let Some(mode) = &config.tls {
         options.tls = Some(encryption(mode, &mut files)?);
     }
     let client = Client::with_options(options).map_err(|error| client_error(&error))?;
-    Ok(Connected { client, criteria })
+    Ok(Connected {
+        client,
+        criteria,
+        is_direct,
+    })
 }
 
 fn encryption(mode: &TlsMode, files: &mut Vec<NamedTempFile>) -> Result<Tls> {

@@ -22,10 +22,10 @@ use crate::offset::{Position, Within};
 use crate::source::{Beat, Connector, Gap, Item, Settings};
 
 /// Longest wait for the first answer of a stream: the server looks for the place before it answers.
-const FIRST_ANSWER: Duration = Duration::from_secs(60);
+pub(super) const FIRST_ANSWER: Duration = Duration::from_secs(60);
 
 /// Longest patience with an answer, however large it is and however slow the link.
-const MAX_PATIENCE: Duration = Duration::from_secs(120);
+pub(super) const MAX_PATIENCE: Duration = Duration::from_secs(120);
 
 /// How often a stream is opened in a row without an answer of it, before the supervisor takes over.
 const MAX_OPENINGS: u32 = 8;
@@ -40,7 +40,7 @@ const QUESTIONS_APART: Duration = Duration::from_millis(25);
 const END_ANSWER: Duration = Duration::from_millis(250);
 
 /// Longest wait for a server that is told of the end.
-const FAREWELL: Duration = Duration::from_millis(500);
+pub(super) const FAREWELL: Duration = Duration::from_millis(500);
 
 type DriverError = mongodb::error::Error;
 
@@ -483,7 +483,9 @@ impl Connector for MongodbConnector {
     }
 
     fn resume(&mut self, saved: Saved) -> Result<()> {
-        self.from = From::Position(Position::parse(&saved.position)?);
+        let position = Position::parse(&saved.position)?;
+        Resume::from_position(&position).map_err(of_other_kind)?;
+        self.from = From::Position(position);
         Ok(())
     }
 
@@ -517,13 +519,21 @@ impl Connector for MongodbConnector {
     }
 }
 
-fn silent() -> Error {
+/// The checkpoint's position is not one of this way of reading.
+pub(super) fn of_other_kind(error: Error) -> Error {
+    let sentence = error.message().to_owned();
+    Error::new(Code::CheckpointInvalid, sentence).with_advice(
+        "Set `log` back to what it was; or delete the checkpoint, to begin where `from` says: what was committed meanwhile may then be missed.",
+    )
+}
+
+pub(super) fn silent() -> Error {
     Error::new(
         Code::ConnectionLost,
         "The server was silent for longer than the heartbeat timeout.",
     )
 }
 
-fn not_connected() -> Error {
+pub(super) fn not_connected() -> Error {
     Error::new(Code::ConnectionLost, "The source is not connected.")
 }

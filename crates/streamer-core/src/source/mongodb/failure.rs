@@ -67,8 +67,8 @@ pub fn remedy(error: &DriverError) -> Remedy {
         return Remedy::Fail;
     };
     match command.code {
-        // CursorNotFound, CursorKilled, RetryChangeStream.
-        43 | 237 | 234 => Remedy::Reopen,
+        // CursorNotFound, CursorKilled, RetryChangeStream; CappedPositionLost, of the oplog.
+        43 | 237 | 234 | 136 => Remedy::Reopen,
         // ChangeStreamHistoryLost.
         286 => Remedy::Skip,
         // BSONObjectTooLarge.
@@ -137,7 +137,7 @@ fn refused(command: &CommandError) -> Error {
     let error = match command.code {
         13 => Error::new(
             Code::GrantMissing,
-            format!("The user may not read the change stream: {message}."),
+            format!("The user may not read what is watched: {message}."),
         )
         .with_advice("Grant the role read on the database, or readAnyDatabase for all of them."),
         18 => return authentication(&command.message),
@@ -151,13 +151,13 @@ fn refused(command: &CommandError) -> Error {
         .with_advice("Hand over a `position` that this source delivered."),
         // Steps down, shuts down, starts, recovers, or a member of it cannot be reached.
         6 | 7 | 89 | 91 | 133 | 189 | 262 | 9001 | 10107 | 10058 | 11600 | 11602 | 13388 | 13435 | 13436
-        | 63 | 150 | 43 | 237 | 234 => Error::new(
+        | 63 | 150 | 43 | 237 | 234 | 136 => Error::new(
             Code::ConnectionLost,
             format!("The server ended the stream: {message}."),
         ),
         _ => Error::new(
             Code::ServerRefused,
-            format!("The server refused the change stream: {message}."),
+            format!("The server refused what was asked of it: {message}."),
         ),
     };
     error

@@ -1,4 +1,4 @@
-//! MongoDB's change streams.
+//! MongoDB's change streams, and its oplog.
 //!
 //! The official driver makes connections, finds the primary and authenticates. Everything behind an open cursor is done
 //! here: where to resume, what to do where the driver's own change stream ends for good (an `invalidate`, an event that is
@@ -8,13 +8,18 @@ mod connect;
 mod connector;
 mod event;
 mod failure;
+mod oplog;
+mod output;
 mod preflight;
+mod pulse;
 mod reader;
 mod resume;
 mod scope;
 mod stream;
 mod transaction;
+mod walk;
 
 pub use connect::{Connected, connect_pool};
 pub use connector::MongodbConnector;
 pub use failure::client_error;
+pub use oplog::OplogConnector;

@@ -7,6 +7,7 @@ use bson::{RawDocument, RawDocumentBuf, Timestamp};
 
 use super::event::{Event, missing_field, undecodable, write_changed, write_id};
 use super::failure::Hindrance;
+use super::output;
 use super::resume::{Resume, Token};
 use super::transaction::Transactions;
 use crate::code::Code;
@@ -554,15 +555,10 @@ impl Reader {
 
 /// A command-like text of what changed: `{"createIndexes":"orders","indexes":[…]}`.
 fn statement(event: &Event<'_>) -> String {
-    let mut all = serde_json::Map::new();
-    all.insert(event.operation.to_owned(), event.table.into());
     let description = event
         .description
         .and_then(|description| bson::Document::try_from(description).ok());
-    for (key, value) in description.into_iter().flatten() {
-        all.insert(key, value.into_relaxed_extjson());
-    }
-    serde_json::Value::Object(all).to_string()
+    output::statement(event.operation, event.table, description)
 }
 
 #[cfg(test)]

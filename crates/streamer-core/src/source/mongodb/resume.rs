@@ -61,6 +61,11 @@ impl Resume {
                 time: *seconds,
                 increment: *increment,
             })),
+            Offset::Mongodb(MongodbOffset::Oplog(_)) => Err(Error::new(
+                Code::PositionInvalid,
+                "A position in a change stream was expected, one in the oplog was found.",
+            )
+            .with_advice("Set log: 'oplog', with which it was delivered; or begin with from: 'now'.")),
             other => Err(Error::new(
                 Code::PositionInvalid,
                 format!(

@@ -85,23 +85,13 @@ pub fn match_stage(tables: &TableFilter, scope: &Scope) -> Option<Document> {
 
 /// An exact name, or an anchored regular expression in which only `*` and `?` are special.
 fn condition(name: NamePattern<'_>) -> Bson {
-    let pattern = match name {
+    match name {
         NamePattern::Exact(name) => return Bson::String(name.to_owned()),
         NamePattern::Wild(['*']) => return Bson::Document(doc! { "$exists": true }),
-        NamePattern::Wild(pattern) => pattern,
-    };
-    let mut text = String::from("^");
-    for character in pattern {
-        match character {
-            '*' => text.push_str(".*"),
-            '?' => text.push('.'),
-            c if c.is_alphanumeric() || *c == '_' || !c.is_ascii() => text.push(*c),
-            c => {
-                text.push('\\');
-                text.push(*c);
-            }
-        }
+        NamePattern::Wild(_) => {}
     }
+    let mut text = String::from("^");
+    pattern(&mut text, name, ".");
     // Not `$`, which would match in front of a line break at the end of a name.
     text.push_str("\\z");
     match (
@@ -111,6 +101,31 @@ fn condition(name: NamePattern<'_>) -> Bson {
         (Ok(pattern), Ok(options)) => Bson::RegularExpression(Regex { pattern, options }),
         // A NUL, which no name holds.
         _ => Bson::Document(doc! { "$exists": true }),
+    }
+}
+
+/// Appends a name as a part of a regular expression, in which `any` stands for any one character.
+pub fn pattern(text: &mut String, name: NamePattern<'_>, any: &str) {
+    let literal = |c: char, text: &mut String| {
+        if c.is_ascii() && !c.is_alphanumeric() && c != '_' {
+            text.push('\\');
+        }
+        text.push(c);
+    };
+    match name {
+        NamePattern::Exact(name) => name.chars().for_each(|c| literal(c, text)),
+        NamePattern::Wild(pattern) => {
+            for character in pattern {
+                match character {
+                    '*' => {
+                        text.push_str(any);
+                        text.push('*');
+                    }
+                    '?' => text.push_str(any),
+                    c => literal(*c, text),
+                }
+            }
+        }
     }
 }
 

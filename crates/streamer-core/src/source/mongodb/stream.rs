@@ -9,6 +9,8 @@ use std::time::Duration;
 use bson::raw::cstr;
 use bson::{Bson, RawArrayBuf, RawDocument, RawDocumentBuf, Timestamp, rawdoc};
 use futures_util::StreamExt;
+use mongodb::Database;
+use mongodb::options::SelectionCriteria;
 use mongodb::raw_batch_cursor::{RawBatch, RawBatchCursor};
 use parking_lot::Mutex;
 use tokio::sync::mpsc;
@@ -16,11 +18,11 @@ use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
 use super::connect::Connected;
-use super::event::undecodable;
 use super::failure::client_error;
 use super::preflight::{Server, now_ms};
 use super::resume::{Resume, Token};
 use super::scope::{Scope, match_stage};
+use super::walk::Walk;
 use crate::code::Code;
 use crate::config::{BeforeChange, FullDocument, MongodbConfig, TableFilter};
 use crate::error::{Error, Result};
@@ -80,6 +82,7 @@ pub struct Stream {
 /// What a question was answered with.
 struct Reply {
     batch: RawBatch,
+    asked: Instant,
     asked_ms: f64,
     took: Duration,
 }
@@ -87,8 +90,7 @@ struct Reply {
 /// A batch, and how far it was read.
 struct Unread {
     reply: Reply,
-    at: usize,
-    end: usize,
+    walk: Walk,
 }
 
 /// What the server says with a batch.
@@ -102,7 +104,9 @@ pub struct Answer {
     pub cluster_time: Option<Timestamp>,
     /// It held no event.
     pub is_empty: bool,
-    /// When its question was asked, in ms since the epoch.
+    /// When its question was asked.
+    pub asked: Option<Instant>,
+    /// The same, in ms since the epoch.
     pub asked_ms: f64,
     /// How long it took.
     pub took: Duration,
@@ -204,14 +208,37 @@ impl Stream {
     ) -> Result<Self, std::result::Result<DriverError, Error>> {
         let first = (Instant::now(), now_ms());
         let cursor = open_cursor(connected, plan, resume, mode).await?;
+        Ok(Self::reading(cursor, first))
+    }
+
+    /// Opens the cursor of another command, which waits at most so long for something new.
+    ///
+    /// # Errors
+    /// The driver's.
+    pub async fn start(
+        database: Database,
+        command: RawDocumentBuf,
+        wait: Duration,
+        criteria: Option<SelectionCriteria>,
+    ) -> std::result::Result<Self, DriverError> {
+        let first = (Instant::now(), now_ms());
+        let mut action = database.run_raw_cursor_command(command).max_time(wait);
+        if let Some(criteria) = criteria {
+            action = action.selection_criteria(criteria);
+        }
+        let cursor = action.batch().await?;
+        Ok(Self::reading(cursor, first))
+    }
+
+    fn reading(cursor: RawBatchCursor, first: (Instant, f64)) -> Self {
         let asked = Arc::new(Mutex::new(Some(first.0)));
         let (sender, replies) = mpsc::channel(1);
-        Ok(Self {
+        Self {
             replies,
             task: tokio::spawn(ask(cursor, first, Arc::clone(&asked), sender)),
             asked,
             batch: None,
-        })
+        }
     }
 
     /// Asks the server, beside the stream, whether anything that is wanted follows a place. `None` where its answer proves nothing:
@@ -278,7 +305,12 @@ impl Stream {
         let Some(batch) = self.batch.take() else {
             return Answer::default();
         };
-        let Reply { asked_ms, took, .. } = batch.reply;
+        let Reply {
+            asked,
+            asked_ms,
+            took,
+            ..
+        } = batch.reply;
         let reply = batch.reply.batch.as_raw_document();
         let cursor = reply.get_document("cursor").ok();
         let token = cursor.and_then(|cursor| cursor.get_document("postBatchResumeToken").ok());
@@ -288,6 +320,7 @@ impl Stream {
             operation_time: reply.get_timestamp("operationTime").ok(),
             cluster_time: time.and_then(|time| time.get_timestamp("clusterTime").ok()),
             is_empty: batch.is_empty(),
+            asked: Some(asked),
             asked_ms,
             took,
         }
@@ -333,6 +366,7 @@ async fn ask(
         let is_last = reply.is_err();
         place.send(reply.map(|batch| Reply {
             batch,
+            asked: since,
             asked_ms,
             took: since.elapsed(),
         }));
@@ -348,17 +382,11 @@ fn closed() -> DriverError {
 
 impl Unread {
     fn new(reply: Reply) -> std::result::Result<Self, DriverError> {
-        let whole = reply.batch.as_raw_document().as_bytes();
-        let events = reply.batch.doc_slices()?.as_bytes();
-        // The array lies in the reply: where, is kept instead of a borrow.
-        let start = (events.as_ptr() as usize).saturating_sub(whole.as_ptr() as usize);
-        let end = start + events.len();
-        // Behind the array's own length.
-        Ok(Self {
-            at: start + 4,
-            end,
-            reply,
-        })
+        let walk = Walk::over(
+            reply.batch.as_raw_document().as_bytes(),
+            reply.batch.doc_slices()?,
+        );
+        Ok(Self { walk, reply })
     }
 
     fn is_empty(&self) -> bool {
@@ -368,54 +396,8 @@ impl Unread {
             .is_ok_and(|events| events.is_empty())
     }
 
-    /// An element of the array: its type, its index as text, and the document.
     fn next(&mut self) -> Result<Option<&RawDocument>> {
-        let bytes = self.reply.batch.as_raw_document().as_bytes();
-        let rest = bytes.get(self.at..self.end).unwrap_or_default();
-        match element(rest) {
-            Element::End => Ok(None),
-            Element::Document { skip, length } => {
-                let start = self.at + skip;
-                self.at = start + length;
-                let document = bytes.get(start..self.at).unwrap_or_default();
-                RawDocument::from_bytes(document).map(Some).map_err(undecodable)
-            }
-            Element::Broken => Err(Error::new(
-                Code::LogUndecodable,
-                "A batch of the change stream is no array of documents.",
-            )),
-        }
-    }
-}
-
-#[derive(Debug, PartialEq, Eq)]
-enum Element {
-    End,
-    Document { skip: usize, length: usize },
-    Broken,
-}
-
-/// What an array's bytes begin with.
-fn element(rest: &[u8]) -> Element {
-    match rest {
-        [0] => Element::End,
-        [0x03, name @ ..] => {
-            let Some(index) = name.iter().take(16).position(|&byte| byte == 0) else {
-                return Element::Broken;
-            };
-            let document = name.get(index + 1..).unwrap_or_default();
-            let length = document
-                .first_chunk()
-                .and_then(|length| usize::try_from(i32::from_le_bytes(*length)).ok());
-            match length {
-                Some(length) if (5..document.len()).contains(&length) => Element::Document {
-                    skip: index + 2,
-                    length,
-                },
-                _ => Element::Broken,
-            }
-        }
-        _ => Element::Broken,
+        self.walk.next(self.reply.batch.as_raw_document().as_bytes())
     }
 }
 
@@ -424,34 +406,5 @@ pub fn opening_error(error: std::result::Result<&DriverError, &Error>) -> Error 
     match error {
         Ok(error) => client_error(error),
         Err(error) => error.clone(),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn elements_are_found_and_broken_ones_are_refused() {
-        let array: RawArrayBuf = [rawdoc! { "a": 1 }, rawdoc! {}].into_iter().collect();
-        let bytes = array.as_bytes();
-        let Element::Document { skip, length } = element(&bytes[4..]) else {
-            panic!("no document");
-        };
-        let document = RawDocument::from_bytes(&bytes[4 + skip..4 + skip + length]).unwrap();
-        assert_eq!(document.get_i32("a").unwrap(), 1);
-        let second = &bytes[4 + skip + length..];
-        assert_eq!(element(second), Element::Document { skip: 3, length: 5 });
-        assert_eq!(element(&second[8..]), Element::End);
-        for broken in [
-            &[][..],
-            &[3],
-            &[3, 48, 0],
-            &[3, 48, 0, 5, 0, 0, 0, 0],
-            &[2, 48, 0, 5, 0, 0, 0, 0, 0],
-        ] {
-            assert_eq!(element(broken), Element::Broken, "{broken:?}");
-        }
-        assert_eq!(element(&[3, 48, 0, 255, 255, 255, 255, 0, 0]), Element::Broken);
     }
 }

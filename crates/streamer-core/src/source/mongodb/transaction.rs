@@ -30,10 +30,7 @@ impl Transactions {
 
     /// Takes a change of a transaction; returns whether it is the one of the change before.
     pub fn enter(&mut self, session: &RawDocument, number: i64) -> bool {
-        let bytes = match session.get_binary("id") {
-            Ok(binary) if binary.subtype == BinarySubtype::Uuid => binary.bytes,
-            _ => session.as_bytes(),
-        };
+        let bytes = session_bytes(session);
         if !self.id.is_empty() && self.number == number && self.session == bytes {
             return true;
         }
@@ -41,14 +38,7 @@ impl Transactions {
         self.session.extend_from_slice(bytes);
         self.number = number;
         self.id.clear();
-        for byte in bytes {
-            for digit in [byte >> 4, byte & 15] {
-                self.id
-                    .push(char::from_digit(u32::from(digit), 16).unwrap_or('0'));
-            }
-        }
-        self.id.push(':');
-        self.id.push_str(&number.to_string());
+        write_id(&mut self.id, bytes, number);
         self.next = match self.within.take() {
             Some(within) if *within.transaction == *self.id => within.changes,
             _ => 0,
@@ -73,6 +63,30 @@ impl Transactions {
         self.next = self.next.saturating_add(1);
         index
     }
+}
+
+/// The id of a transaction: its session's in hexadecimal, and its number in it.
+pub fn transaction_id(session: &RawDocument, number: i64) -> String {
+    let mut text = String::new();
+    write_id(&mut text, session_bytes(session), number);
+    text
+}
+
+fn session_bytes(session: &RawDocument) -> &[u8] {
+    match session.get_binary("id") {
+        Ok(binary) if binary.subtype == BinarySubtype::Uuid => binary.bytes,
+        _ => session.as_bytes(),
+    }
+}
+
+fn write_id(text: &mut String, session: &[u8], number: i64) {
+    for byte in session {
+        for digit in [byte >> 4, byte & 15] {
+            text.push(char::from_digit(u32::from(digit), 16).unwrap_or('0'));
+        }
+    }
+    text.push(':');
+    text.push_str(&number.to_string());
 }
 
 #[cfg(test)]

@@ -1,0 +1,17 @@
+//! MongoDB's oplog, read directly: sooner than a change stream, which waits until a majority has a write.
+//!
+//! A cursor waits at the end of `local.oplog.rs` of one member. It is opened at the entry that was read last, which must be the first
+//! that it gives: so a place that is gone, or that a failover took back, is noticed before anything behind it is delivered.
+
+mod connector;
+mod delta;
+mod entry;
+mod filter;
+mod member;
+mod part;
+mod place;
+mod reader;
+mod watch;
+mod work;
+
+pub use connector::OplogConnector;
