@@ -350,7 +350,8 @@ impl Place {
         match position.delivered.as_ref().unwrap_or(&position.start) {
             Offset::MysqlGtid(set) => Some(Self::Gtids(set.clone())),
             Offset::MysqlFile { .. } => Some(Self::Since(Instant::now())),
-            Offset::MariadbGtid(_) => None,
+            // Nothing is kept of a source that is polled.
+            Offset::MariadbGtid(_) | Offset::Poll(_) => None,
             Offset::Mongodb(MongodbOffset::Token { token, .. }) => {
                 MongodbOffset::time_of(token).map(Self::clock)
             }

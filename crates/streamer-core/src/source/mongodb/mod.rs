@@ -8,6 +8,7 @@ mod connect;
 mod connector;
 mod event;
 mod failure;
+mod polled;
 mod preflight;
 mod reader;
 mod resume;
@@ -16,3 +17,4 @@ mod stream;
 mod transaction;
 
 pub use connector::MongodbConnector;
+pub use polled::MongodbTables;
