@@ -161,8 +161,9 @@ export interface SchemaChange {
 
 /** How one source is doing. */
 export interface SourceHealth {
-  /** What it is doing. `failed`: it has given up; see `lastError`. */
-  readonly state: 'connecting' | 'snapshotting' | 'streaming' | 'reconnecting' | 'stopped' | 'failed'
+  /** What it is doing. `polling`: it is asked for changes, because its log is not read; see `capture`. `failed`: it has given up; see `lastError`. */
+  readonly state:
+    'connecting' | 'snapshotting' | 'streaming' | 'polling' | 'reconnecting' | 'stopped' | 'failed'
   /** Everything the source committed before this instant (ms since epoch, local clock) has been delivered. */
   readonly freshUntil: number | null
   /** ms between commit and delivery of the newest change; never negative. */
@@ -238,6 +239,40 @@ interface SourceCommon {
   from?: 'now' | 'earliest' | (string & {})
   /** Default: verified TLS for hosts other than loopback; `false` for plain text, said once in the log. */
   tls?: TlsConfig | boolean
+  /**
+   * Where changes are taken from. `log`: the server's log, or an error. `poll`: each table is asked for what is new. `auto` (default):
+   * the log where it can be had, else polling, with a warning in the log; and over to the log by itself as soon as it can be had.
+   *
+   * A polled change is the newest version of a row: `op` is `update`, or `insert` where only new rows can be seen; `before`,
+   * `changed` and `transaction` are `null`. Versions in between are not seen, and deleted rows only with `poll.sweepMs`; see
+   * docs/polling.md. `health()` says `polling`, and nothing is cached.
+   */
+  capture?: 'auto' | 'log' | 'poll'
+  /** How a source is polled, while it is. */
+  poll?: PollConfig
+}
+
+/** How tables are polled. A column that the server sets is found by itself; one that the application keeps has to be named. */
+export interface PollConfig {
+  /** The column by which every table is polled that has it: a time or a whole number that grows with each change, indexed. */
+  column?: string
+  /** Columns by `database.table`; they come before `column`. */
+  columns?: Readonly<Record<string, string>>
+  /** Shortest wait between two polls of a table, in ms. 10 to 3600000, default 100. */
+  minIntervalMs?: number
+  /** Longest wait, where nothing changes, in ms. Up to 86400000, default 5000. */
+  maxIntervalMs?: number
+  /**
+   * How much older than its commit the value of a row's column may be, in ms: the longest transaction, and the difference between the
+   * clocks that set it. What is older when it is committed is missed. 0 to 86400000, default 5000.
+   */
+  overlapMs?: number
+  /** How often deleted rows are looked for, by reading all keys, in ms. 100 to 86400000. Default: never. */
+  sweepMs?: number
+  /** Most rows of a table that is read and compared as a whole, because it has no column to poll it by. 0 to 1000000, default 10000. */
+  compareRows?: number
+  /** How often it is tried whether the log can be had by now, in ms. 100 to 86400000, default 30000. */
+  checkMs?: number
 }
 
 /** A MySQL or MariaDB server. */
@@ -276,7 +311,9 @@ export interface MongodbSource extends SourceCommon {
  * A SQLite database in a file. Changes of every process are seen: triggers write them into a change log in the same database, which
  * the source puts there when it starts, and `npx ultimate-streaming sqlite uninstall <file>` takes out again. `database` is `main`.
  */
-export interface SqliteSource extends Omit<SourceCommon, 'tls'> {
+export interface SqliteSource extends Omit<SourceCommon, 'tls' | 'capture' | 'poll'> {
+  /** Its change log can always be had. */
+  capture?: 'auto' | 'log'
   /** `sqlite:path/to/file.db` (relative to the working directory) or `sqlite:///absolute/path/to/file.db`. */
   url: string
 }
@@ -480,6 +517,7 @@ export type ErrorCode =
   | 'ERR_STREAMER_DATABASE_INVALID'
   | 'ERR_STREAMER_DATABASE_READ_ONLY'
   | 'ERR_STREAMER_TABLE_UNKNOWN'
+  | 'ERR_STREAMER_TABLE_UNPOLLABLE'
   | 'ERR_STREAMER_GRANT_MISSING'
   | 'ERR_STREAMER_SERVER_SETTING_UNSUITABLE'
   | 'ERR_STREAMER_SERVER_UNSUPPORTED'

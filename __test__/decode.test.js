@@ -72,6 +72,37 @@ test('every encoding becomes its JavaScript value', () => {
   assert.deepEqual(Object.values(empty.after), Array(7).fill(null))
 })
 
+test('a change that belongs to no transaction carries its own id, and the position of the one before it where it has none', () => {
+  const shape = {
+    id: 7,
+    database: 'shop',
+    table: 'orders',
+    columns: [{ name: 'id', encoding: 'number' }],
+    key: [0],
+    present: [0],
+  }
+  // Two such changes: commit time, id, position; then rows of one update, without an image before.
+  const text = 'onepoll:1two'
+  const alone = (time, id, position) => [7, time, id, position, 2, 1, -1, 7, 0, 1]
+  const numbers = Float64Array.from([...alone(5, 3, 9), 41, ...alone(6, 12, 12), 42])
+  const payload = { numbers, text: Buffer.from(text), shapes: JSON.stringify([shape]) }
+  const changes = new BatchReader('default', payload, new Shapes(), 'bigint').next(Infinity)
+  const common = {
+    source: 'default',
+    op: 'update',
+    database: 'shop',
+    table: 'orders',
+    before: null,
+    changed: null,
+    transaction: null,
+    position: 'poll:1',
+  }
+  assert.deepEqual(changes, [
+    { ...common, id: 'one', key: { id: 41 }, after: { id: 41 }, timestamp: 5 },
+    { ...common, id: 'two', key: { id: 42 }, after: { id: 42 }, timestamp: 6 },
+  ])
+})
+
 test('the last change of a transaction carries the position behind it', () => {
   const changes = decode(0)
   assert.deepEqual(

@@ -178,4 +178,12 @@ expectError(new Streamer({ source: { url: 'mysql://h/d', serverid: 1 } }))
 expectError(new Streamer({ source: { url: 'mysql://h/d', tables: 'a.b' } }))
 expectError(new Streamer({ source: 'mysql://h/d', delivery: { batchSize: '256' } }))
 expectError(new Streamer({ url: 'mysql://h/d', from: 7 }))
+new Streamer({
+  url: 'mysql://h/d',
+  capture: 'auto',
+  poll: { columns: { 'd.t': 'changed_at' }, sweepMs: 60_000 },
+})
+new Streamer({ source: { url: 'mongodb://h/d', capture: 'poll', poll: { column: 'updatedAt' } } })
+expectError(new Streamer({ source: { url: 'mysql://h/d', capture: 'tail' } }))
+expectError(new Streamer({ source: { url: 'mysql://h/d', poll: { intervalMs: 5 } } }))
 expectError(new Streamer({ source: 'mysql://h/d', logger: { info() {} } }))

@@ -43,6 +43,7 @@ const RECORD_COMMIT = 3
 const RECORD_TABLE = 4
 const RECORD_DOCUMENT = 5
 const RECORD_NUMBERED = 6
+const RECORD_ALONE = 7
 
 const OPERATIONS = ['insert', 'update', 'delete', 'read', 'replace', 'truncate', 'drop', 'rename']
 
@@ -87,6 +88,8 @@ class BatchReader {
   /** @type {Transaction} */
   #transaction = { id: '', committed: 0, idBegin: '', positionBegin: '' }
   #index = 0
+  /** The next change belongs to no transaction. @type {{ id: string, committed: number, position: string } | null} */
+  #alone = null
   /** The number in the id of the change with index 0. */
   #number = 0
   // The record of rows that is being read.
@@ -152,6 +155,7 @@ class BatchReader {
         const before = cells.takeText()
         // The place before the transaction and how much of it is done: reading goes on behind such a change.
         this.#transaction = { id, committed, idBegin: `${id}:`, positionBegin: `${before}+${id}/` }
+        this.#alone = null
         this.#number = 0
         this.#index = numbers[cells.at++]
         return null
@@ -160,6 +164,13 @@ class BatchReader {
         this.#number = numbers[cells.at++]
         this.#transaction.idBegin = `${cells.takeText()}:`
         return null
+      case RECORD_ALONE: {
+        const committed = numbers[cells.at++]
+        const id = cells.takeText()
+        const position = cells.takeText() || (this.#alone?.position ?? '')
+        this.#alone = { id, committed, position }
+        return null
+      }
       case RECORD_ROWS:
         this.#op = operationOf(numbers[cells.at++])
         this.#before = this.#shapes.get(numbers[cells.at++])
@@ -217,6 +228,25 @@ class BatchReader {
    * @returns {Change}
    */
   #change(op, database, table, key, before, after, changed) {
+    if (this.#alone !== null) {
+      const { id, committed: timestamp, position } = this.#alone
+      const source = this.#source
+      const transaction = null
+      return {
+        id,
+        source,
+        op,
+        database,
+        table,
+        key,
+        before,
+        after,
+        changed,
+        timestamp,
+        transaction,
+        position,
+      }
+    }
     const transaction = this.#transaction
     const index = this.#index++
     const cells = this.#cells

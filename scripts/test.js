@@ -52,6 +52,7 @@ async function main() {
     '__test__/capture',
     '__test__/guides',
     '__test__/mongodb',
+    '__test__/poll',
     '__test__/sqlite',
   ].flatMap(testFiles)
   const js = await shown(process.execPath, [

@@ -172,7 +172,7 @@ describe('wrong servers', () => {
       ['mariadb', '--skip-log-bin'],
     ]) {
       const server = await kit[kind]({ args: [arg] })
-      const error = await refusal(server.url)
+      const error = await refusal({ url: server.url, capture: 'log' })
       check(error, 'ERR_STREAMER_SERVER_SETTING_UNSUITABLE', /log_bin must be ON, it is OFF/)
       assert.match(error.message, /log-bin|log_bin/)
       await server.stop()
@@ -181,7 +181,7 @@ describe('wrong servers', () => {
 
   test('statement format', async () => {
     const server = await kit.mariadb({ args: ['--binlog-format=STATEMENT'] })
-    const error = await refusal(server.url)
+    const error = await refusal({ url: server.url, capture: 'log' })
     check(error, 'ERR_STREAMER_SERVER_SETTING_UNSUITABLE', /binlog_format must be ROW, it is STATEMENT/)
     assert.match(error.message, /SET GLOBAL binlog_format = 'ROW'/)
     await server.stop()
@@ -192,7 +192,7 @@ describe('wrong servers', () => {
       const { connection, url, user } = await account(kind, `IDENTIFIED BY '${secret}'`, {
         grants: 'GRANT SELECT ON *.* TO ',
       })
-      const error = await refusal(url(secret))
+      const error = await refusal({ url: url(secret), capture: 'log' })
       check(error, 'ERR_STREAMER_GRANT_MISSING', /REPLICATION SLAVE/)
       assert.match(error.message, kind === 'mysql' ? /REPLICATION CLIENT/ : /BINLOG MONITOR/)
       // What it says mends it.

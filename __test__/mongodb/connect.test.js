@@ -3,10 +3,8 @@
 // Ways to connect to MongoDB: TLS with an authority of one's own, passwords, certificates, several hosts; and what is refused.
 
 const assert = require('node:assert/strict')
-const { spawn } = require('node:child_process')
 const { once } = require('node:events')
 const fs = require('node:fs')
-const net = require('node:net')
 const os = require('node:os')
 const path = require('node:path')
 const { after, before, test } = require('node:test')
@@ -15,6 +13,7 @@ const { Streamer } = require('../..')
 const { collect } = require('../support/collect')
 const { canServeNames, nameServer, spawnWithNames } = require('../support/names')
 const { eventually, openKit } = require('../support/servers')
+const { standalone } = require('../support/standalone')
 
 /** @type {import('../support/servers').Kit} */
 let kit
@@ -172,17 +171,6 @@ test('several hosts, of which one answers, and a direct connection', async () =>
   await streams(as(encoded('modern'), 'directConnection=true').replace(/replicaSet=[^&]*&?/, ''))
 })
 
-/** The program of the kit's own servers, looked up as the kit does. */
-function program() {
-  const home = process.env.XDG_CACHE_HOME ?? path.join(os.homedir(), '.cache')
-  const folders = (process.env.PATH ?? '').split(path.delimiter)
-  const kept = process.env.STREAMER_TEST_CACHE ?? path.join(home, 'ultimate-streaming')
-  if (fs.existsSync(kept)) folders.push(...fs.readdirSync(kept).map(name => path.join(kept, name)))
-  const found = folders.map(place => path.join(place, 'mongod')).find(file => fs.existsSync(file))
-  assert.ok(found, 'mongod is there')
-  return found
-}
-
 test('mongodb+srv: hosts and options come from the DNS', { skip: !canServeNames }, async () => {
   const names = await nameServer({
     'SRV _mongodb._tcp.shop.streamer.test': [{ target: 'member.streamer.test', port: server.port }],
@@ -210,31 +198,11 @@ test('mongodb+srv: hosts and options come from the DNS', { skip: !canServeNames 
 })
 
 test('a server that is no replica set has no change streams, and is told how to become one', async () => {
-  const dbPath = fs.mkdtempSync(path.join(folder, 'alone-'))
-  const port = await freePort()
-  const alone = spawn(program(), ['--dbpath', dbPath, '--port', String(port), '--bind_ip', '127.0.0.1'], {
-    stdio: 'ignore',
-  })
+  const alone = await standalone()
   try {
-    await eventually(
-      () =>
-        new MongoClient(`mongodb://127.0.0.1:${port}`, { serverSelectionTimeoutMS: 500 })
-          .connect()
-          .then(client => client.close().then(() => true)),
-      { what: 'the server to answer' }
-    )
-    await refused(`mongodb://127.0.0.1:${port}/shop`, 'ERR_STREAMER_SERVER_SETTING_UNSUITABLE', /replica set/)
+    const source = { url: alone.url('shop'), capture: 'log' }
+    await refused(source, 'ERR_STREAMER_SERVER_SETTING_UNSUITABLE', /replica set/)
   } finally {
-    alone.kill('SIGKILL')
+    await alone.remove()
   }
 })
-
-/** @returns {Promise<number>} */
-function freePort() {
-  return new Promise(resolve => {
-    const listener = net.createServer().listen(0, '127.0.0.1', () => {
-      const { port } = /** @type {net.AddressInfo} */ (listener.address())
-      listener.close(() => resolve(port))
-    })
-  })
-}

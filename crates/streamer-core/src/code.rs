@@ -78,6 +78,8 @@ codes! {
     DatabaseReadOnly = "ERR_STREAMER_DATABASE_READ_ONLY", Operator;
     /// No table matches the `tables` option.
     TableUnknown = "ERR_STREAMER_TABLE_UNKNOWN", Operator;
+    /// A table has no column by which it can be polled, or only its new rows can be seen.
+    TableUnpollable = "ERR_STREAMER_TABLE_UNPOLLABLE", Operator;
     /// A grant that capture needs is missing.
     GrantMissing = "ERR_STREAMER_GRANT_MISSING", Operator;
     /// A server setting that capture needs is different.

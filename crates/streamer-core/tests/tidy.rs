@@ -203,6 +203,8 @@ fn no_source_imports_another() {
         .map(|entry| entry.unwrap().path())
         .filter(|path| path.is_dir())
         .map(|path| path.file_name().unwrap().to_string_lossy().into_owned())
+        // What polling is to every database; it imports none of them.
+        .filter(|room| room != "poll")
         .collect();
     assert!(rooms.contains(&"mysql".to_owned()));
     for path in files(&["rs"]) {

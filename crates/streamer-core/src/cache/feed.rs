@@ -19,8 +19,8 @@ use super::dependency::TableName;
 use super::document::hash;
 use super::ledger::{Ledger, Place};
 use crate::event::{
-    Batch, Encoding, Operation, RECORD_COMMIT, RECORD_DOCUMENT, RECORD_NUMBERED, RECORD_ROWS, RECORD_TABLE,
-    RECORD_TRANSACTION, Shape, ShapeId, UNCOMMITTED_TABLE,
+    Batch, Encoding, Operation, RECORD_ALONE, RECORD_COMMIT, RECORD_DOCUMENT, RECORD_NUMBERED, RECORD_ROWS,
+    RECORD_TABLE, RECORD_TRANSACTION, Shape, ShapeId, UNCOMMITTED_TABLE,
 };
 use crate::offset::{GtidSet, MysqlGtid, Position};
 
@@ -110,6 +110,11 @@ impl Feed {
             } else if record == RECORD_NUMBERED {
                 walk.number()?;
                 walk.skip_text()?;
+            } else if record == RECORD_ALONE {
+                walk.number()?;
+                walk.skip_text()?;
+                walk.skip_text()?;
+                seen.is_anonymous = true;
             } else if record == RECORD_ROWS {
                 self.rows(walk, ledger)?;
                 seen.is_closed = false;

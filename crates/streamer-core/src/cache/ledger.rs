@@ -368,7 +368,8 @@ impl Place {
         match position.delivered.as_ref().unwrap_or(&position.start) {
             Offset::MysqlGtid(set) => Some(Self::Gtids(set.clone())),
             Offset::MysqlFile { .. } => Some(Self::Since(Instant::now())),
-            Offset::MariadbGtid(_) => None,
+            // Nothing is kept of a source that is polled.
+            Offset::MariadbGtid(_) | Offset::Poll(_) => None,
             // Behind an event: up to its time. At a moment: before it, and nothing may have happened at it yet.
             Offset::Mongodb(MongodbOffset::Token { token, .. }) => {
                 let clock = clock(MongodbOffset::time_of(token)?);

@@ -9,6 +9,7 @@ mod filter;
 mod mongodb;
 mod mysql;
 mod parse;
+mod poll;
 mod problem;
 mod secret;
 mod sqlite;
@@ -22,6 +23,7 @@ pub use checkpoint::{Checkpoint, CheckpointPlace};
 pub use filter::{NamePattern, PatternProblem, SYSTEM_DATABASES, TableFilter};
 pub use mongodb::{BeforeChange, FullDocument, MongodbConfig, MongodbLog};
 pub use mysql::{Address, Dates, Integers, MysqlConfig, TlsMode, VerifyTls};
+pub use poll::{Capture, PollConfig};
 pub use secret::Secret;
 pub use sqlite::{SQLITE_DATABASE, SqliteConfig, sqlite_path};
 
@@ -70,6 +72,10 @@ pub struct SourceConfig {
     pub from: From,
     /// `from` was said: after a gap in which the place of reading was lost, reading goes on there.
     pub continues_after_gap: bool,
+    /// The log, or polling.
+    pub capture: Capture,
+    /// How it is polled.
+    pub poll: PollConfig,
     /// What kind of source it is.
     pub connector: ConnectorConfig,
 }

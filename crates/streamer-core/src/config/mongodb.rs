@@ -9,13 +9,15 @@ use serde_json::Value;
 use super::parse::{DEFAULT_NAME, read_from, read_tables};
 use super::problem::{Options, Problems, found};
 use super::url::UrlTls;
-use super::{ConnectorConfig, Secret, SourceConfig, TlsMode, tls};
+use super::{ConnectorConfig, Secret, SourceConfig, TlsMode, poll, tls};
 
 /// The options of a MongoDB source.
-pub(super) const OPTIONS: [&str; 8] = [
+pub(super) const OPTIONS: [&str; 10] = [
     "url",
     "tables",
     "from",
+    "capture",
+    "poll",
     "tls",
     "log",
     "pipeline",
@@ -152,6 +154,7 @@ pub(super) fn read_source(
     if log == MongodbLog::Oplog {
         refuse_images(options, (full_document, before_change), problems);
     }
+    let (capture, poll) = poll::parse(options, problems);
     let Some(url) = url else {
         // Patterns are read as if the URL named a database, so that its absence is not reported twice.
         read_tables(options, Some(DEFAULT_NAME), problems);
@@ -164,6 +167,8 @@ pub(super) fn read_source(
         tables: tables?.without_system_databases(),
         from: from?,
         continues_after_gap: options.get("from").is_some(),
+        capture,
+        poll,
         connector: ConnectorConfig::Mongodb(MongodbConfig {
             url: Secret::new(text),
             database: url.default_database,

@@ -150,7 +150,7 @@ fn an_unknown_or_misplaced_option_is_refused_with_its_path_and_what_was_expected
         ),
         (
             with("snapshot", json!("initial")),
-            "source.snapshot: unknown option, known are url, tables, from, tls, serverId, integers, dates",
+            "source.snapshot: unknown option, known are url, tables, from, capture, poll, tls, serverId, integers, dates",
         ),
         (
             with("server_id", json!(1)),
@@ -158,7 +158,7 @@ fn an_unknown_or_misplaced_option_is_refused_with_its_path_and_what_was_expected
         ),
         (
             with("password", json!("x")),
-            "source.password: unknown option, known are url, tables, from, tls, serverId, integers, dates",
+            "source.password: unknown option, known are url, tables, from, capture, poll, tls, serverId, integers, dates",
         ),
         (
             with("reconnect", json!({})),

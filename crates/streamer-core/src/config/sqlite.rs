@@ -6,10 +6,10 @@ use percent_encoding::percent_decode_str;
 
 use super::parse::{read_from, read_tables};
 use super::problem::{Options, Problems};
-use super::{ConnectorConfig, SourceConfig};
+use super::{Capture, ConnectorConfig, PollConfig, SourceConfig};
 
 /// The options of a SQLite source.
-pub(super) const OPTIONS: [&str; 3] = ["url", "tables", "from"];
+pub(super) const OPTIONS: [&str; 4] = ["url", "tables", "from", "capture"];
 
 /// What SQLite itself calls the database of a file, and what patterns and changes call it here.
 pub const SQLITE_DATABASE: &str = "main";
@@ -82,11 +82,21 @@ pub(super) fn read_source(
     let path = sqlite_path(text).map_err(|sentence| problems.add(url_path, sentence));
     let from = read_from(options, problems);
     let tables = read_tables(options, Some(SQLITE_DATABASE), problems);
+    if options.get("capture").and_then(serde_json::Value::as_str) == Some("poll") {
+        problems.add(
+            options.path_of("capture"),
+            "a SQLite source is never polled, its change log can always be had",
+        );
+    } else {
+        options.choice("capture", &[("auto", ()), ("log", ())], problems);
+    }
     Some(SourceConfig {
         name: name.to_owned(),
         tables: tables?.without_system_databases().with_lower_case(true),
         from: from?,
         continues_after_gap: options.get("from").is_some(),
+        capture: Capture::Log,
+        poll: PollConfig::default(),
         connector: ConnectorConfig::Sqlite(SqliteConfig { path: path.ok()? }),
     })
 }

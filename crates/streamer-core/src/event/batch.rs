@@ -14,6 +14,8 @@ pub const RECORD_COMMIT: f64 = 3.0;
 pub const RECORD_TABLE: f64 = 4.0;
 /// The log numbers the changes of the transaction that was begun; their ids are made of these numbers.
 pub const RECORD_NUMBERED: f64 = 6.0;
+/// The change that follows belongs to no transaction.
+pub const RECORD_ALONE: f64 = 7.0;
 
 /// Added to the operation of a [`RECORD_TABLE`] that a failover may still roll back.
 pub const UNCOMMITTED_TABLE: f64 = 16.0;
@@ -240,6 +242,26 @@ impl BatchWriter {
             changes: self.changes,
             index: self.index,
         });
+    }
+
+    /// The next change belongs to no transaction: its commit time (ms since the Unix epoch), its id, and the position behind
+    /// it, which is not written again where it is that of the change before.
+    pub fn stand_alone(&mut self, committed_ms: f64, id: &str, position: &Arc<str>) {
+        self.close_rows();
+        self.transaction = None;
+        let is_same = self.changes > 0
+            && self
+                .reached
+                .as_ref()
+                .is_some_and(|reached| Arc::ptr_eq(reached, position));
+        self.numbers.push(RECORD_ALONE);
+        self.numbers.push(committed_ms);
+        self.push_text(id);
+        self.push_text(if is_same { "" } else { position });
+        self.reached = Some(Arc::clone(position));
+        self.reached_text = None;
+        let newest = self.newest_committed_ms.unwrap_or(committed_ms);
+        self.newest_committed_ms = Some(newest.max(committed_ms));
     }
 
     /// Counts a change of the transaction without writing it: it was delivered before, or is filtered at this level.

@@ -9,6 +9,7 @@
 //! mongodb:8265EB…0004~77ac01d3
 //! mongodb-oplog:1763923200.12.3~0b1c22d4
 //! sqlite:9f0c41d27be86a35:1207:5b1f90aa~0d66c3e1
+//! poll:shop:orders:updated_at:1732867200000000~3f0a44c1
 //! mysql:<start>~mysql:<delivered>~<checksum>+<transaction>/<changes>
 //! ```
 //!
@@ -28,7 +29,7 @@ use std::sync::Arc;
 
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
 
-use super::{GtidSet, MariadbGtidList, MongodbOffset, SqliteOffset, sqlite};
+use super::{GtidSet, MariadbGtidList, MongodbOffset, PollOffset, SqliteOffset, poll, sqlite};
 use crate::code::Code;
 use crate::error::{Error, Result};
 
@@ -57,6 +58,8 @@ pub enum Offset {
     Mongodb(MongodbOffset),
     /// SQLite: an entry of the change log.
     Sqlite(SqliteOffset),
+    /// A source that is polled: a value for each table.
+    Poll(PollOffset),
     /// MySQL without GTIDs: a byte in a file of one server.
     MysqlFile {
         /// `server_uuid` of the server whose file it is: another server's file of that name holds other bytes.
@@ -162,7 +165,7 @@ impl fmt::Display for Position {
 
 impl Offset {
     /// The word with which its text begins: `mysql`, `mysql-file`, `mariadb`, `mongodb`, `mongodb-invalidate`, `mongodb-time`,
-    /// `mongodb-oplog`, `sqlite`.
+    /// `mongodb-oplog`, `sqlite`, `poll`.
     pub fn kind(&self) -> &'static str {
         match self {
             Self::MysqlGtid(_) => KIND_MYSQL,
@@ -170,6 +173,7 @@ impl Offset {
             Self::MysqlFile { .. } => KIND_MYSQL_FILE,
             Self::Mongodb(offset) => offset.kind(),
             Self::Sqlite(_) => sqlite::KIND,
+            Self::Poll(_) => poll::KIND,
         }
     }
 
@@ -181,13 +185,16 @@ impl Offset {
             Some((sqlite::KIND, place)) => SqliteOffset::parse(place)
                 .map(Self::Sqlite)
                 .ok_or_else(|| invalid("A position in a change log has the form sqlite:log:number:mark.")),
+            Some((poll::KIND, place)) => PollOffset::parse(place)
+                .map(Self::Poll)
+                .ok_or_else(|| invalid("A polled position has the form poll:database:table:column:value.")),
             Some((kind, place)) if MongodbOffset::is_kind(kind) => MongodbOffset::parse(kind, place)
                 .map(Self::Mongodb)
                 .ok_or_else(|| {
                     invalid("A position in a change stream holds a resume token or a cluster time, one in the oplog an optime.")
                 }),
             _ => Err(invalid(
-                "A position begins with mysql:, mysql-file:, mariadb:, mongodb: or sqlite:; this one may come from a newer version.",
+                "A position begins with mysql:, mysql-file:, mariadb:, mongodb:, sqlite: or poll:; this one may come from a newer version.",
             )),
         }
     }
@@ -201,6 +208,7 @@ impl fmt::Display for Offset {
             Self::MariadbGtid(list) => write!(f, "{list}"),
             Self::Mongodb(offset) => write!(f, "{offset}"),
             Self::Sqlite(offset) => write!(f, "{offset}"),
+            Self::Poll(offset) => write!(f, "{offset}"),
             Self::MysqlFile { server, file, offset } => {
                 let (server, file) = (utf8_percent_encode(server, NAME), utf8_percent_encode(file, NAME));
                 write!(f, "{server}:{file}:{offset}")

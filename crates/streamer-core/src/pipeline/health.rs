@@ -28,6 +28,8 @@ pub enum State {
     Connecting,
     /// Changes arrive.
     Streaming,
+    /// The log cannot be had, or is not wanted: tables are asked for changes.
+    Polling,
     /// The connection broke; another is being made.
     Reconnecting,
     /// Not started, or stopped.
@@ -38,9 +40,10 @@ pub enum State {
 
 impl State {
     /// Every state.
-    pub const ALL: [State; 5] = [
+    pub const ALL: [State; 6] = [
         Self::Connecting,
         Self::Streaming,
+        Self::Polling,
         Self::Reconnecting,
         Self::Stopped,
         Self::Failed,
@@ -51,10 +54,16 @@ impl State {
         match self {
             Self::Connecting => "connecting",
             Self::Streaming => "streaming",
+            Self::Polling => "polling",
             Self::Reconnecting => "reconnecting",
             Self::Stopped => "stopped",
             Self::Failed => "failed",
         }
+    }
+
+    /// Whether changes arrive.
+    pub const fn is_following(self) -> bool {
+        matches!(self, Self::Streaming | Self::Polling)
     }
 }
 
@@ -102,6 +111,8 @@ pub struct SourceHealth {
     pub uptime: f64,
     /// The newest error or warning.
     pub last_error: Option<Error>,
+    /// How much older than a heartbeat what it vouches for may be: a source that is polled.
+    pub allowance: Duration,
 }
 
 /// All sources, as `Health` in `index.d.ts`.
@@ -140,7 +151,7 @@ impl SourceHealth {
 
     fn is_fresh(&self, now_ms: f64, timeout: Duration) -> bool {
         self.fresh_until_ms
-            .is_some_and(|fresh| now_ms - fresh <= timeout.as_secs_f64() * 1000.0)
+            .is_some_and(|fresh| now_ms - fresh <= (timeout + self.allowance).as_secs_f64() * 1000.0)
     }
 }
 
@@ -174,6 +185,7 @@ struct Record {
     clock_offset: Option<f64>,
     reconnects: u64,
     last_error: Option<Error>,
+    allowance: Duration,
     /// Sequence number of its newest batch.
     newest: u64,
     /// Ordered by `after`; at most one for each batch that is in flight.
@@ -193,6 +205,7 @@ impl Record {
             clock_offset: None,
             reconnects: 0,
             last_error: None,
+            allowance: Duration::ZERO,
             newest: 0,
             proofs: VecDeque::new(),
             streamed: Duration::ZERO,
@@ -202,7 +215,7 @@ impl Record {
 
     fn enter(&mut self, state: State) {
         let now = Instant::now();
-        if self.state == State::Streaming {
+        if self.state.is_following() {
             self.streamed += now - self.since;
         }
         self.since = now;
@@ -234,7 +247,7 @@ impl Record {
         let Some(started) = started else { return 0.0 };
         let now = ended.unwrap_or_else(Instant::now);
         let mut streamed = self.streamed;
-        if self.state == State::Streaming {
+        if self.state.is_following() {
             streamed += now.saturating_duration_since(self.since);
         }
         let total = now.saturating_duration_since(started).as_secs_f64();
@@ -305,6 +318,19 @@ impl Board {
         self.with(source, |record| record.enter(state));
     }
 
+    /// Changes arrive: of the log, or by polling, where what is vouched for may be older by `polled`.
+    pub fn follow(&self, source: usize, polled: Option<Duration>) {
+        let state = if polled.is_some() {
+            State::Polling
+        } else {
+            State::Streaming
+        };
+        self.with(source, |record| {
+            record.enter(state);
+            record.allowance = polled.unwrap_or_default();
+        });
+    }
+
     /// A broken connection was mended.
     pub fn reconnected(&self, source: usize) {
         self.with(source, |record| record.reconnects += 1);
@@ -370,11 +396,12 @@ impl Board {
                 reconnects: record.reconnects,
                 uptime: record.uptime(records.started, records.ended),
                 last_error: record.last_error.clone(),
+                allowance: record.allowance,
             })
             .collect();
         let running = records.started.is_some() && records.ended.is_none();
         drop(records);
-        let streaming = |source: &SourceHealth| source.state == State::Streaming;
+        let streaming = |source: &SourceHealth| source.state.is_following();
         let status = if !running {
             Status::Stopped
         } else if !sources.iter().any(streaming) {

@@ -47,10 +47,11 @@ use tracing::instrument::WithSubscriber;
 
 use crate::checkpoint::{self, Saved};
 use crate::code::Code;
-use crate::config::{Config, ConnectorConfig, MongodbLog, SourceConfig};
+use crate::config::{Capture, Config, ConnectorConfig, MongodbLog, SourceConfig};
 use crate::error::{Error, Result};
-use crate::source::mongodb::{MongodbConnector, OplogConnector};
-use crate::source::mysql::MysqlConnector;
+use crate::source::mongodb::{MongodbConnector, MongodbTables, OplogConnector};
+use crate::source::mysql::{MysqlConnector, MysqlTables};
+use crate::source::poll::{AutoConnector, Database, PollConnector};
 use crate::source::sqlite::SqliteConnector;
 use crate::source::{Connector, Settings};
 
@@ -512,6 +513,41 @@ impl Drop for Engine {
 
 /// The connector that a source asks for: the one place that knows all kinds.
 fn connector(source: &SourceConfig, settings: Settings) -> Box<dyn Connector> {
+    match (source.capture, &source.connector) {
+        (Capture::Log, _) | (_, ConnectorConfig::Sqlite(_)) => log_connector(source, settings),
+        (_, ConnectorConfig::Mysql(config)) => polled(source, MysqlTables::new(source, config), settings),
+        (_, ConnectorConfig::Mongodb(config)) => {
+            let tables = MongodbTables::new(source, config, settings.heartbeat);
+            polled(source, tables, settings)
+        }
+    }
+}
+
+/// A source that is polled, always or while its log cannot be had.
+fn polled<D: Database + 'static>(
+    source: &SourceConfig,
+    database: D,
+    settings: Settings,
+) -> Box<dyn Connector> {
+    let poll = PollConnector::new(source, database, settings);
+    if source.capture == Capture::Poll {
+        return Box::new(poll);
+    }
+    let config = source.clone();
+    let make_log = move |from| {
+        log_connector(
+            &SourceConfig {
+                from,
+                ..config.clone()
+            },
+            settings,
+        )
+    };
+    Box::new(AutoConnector::new(source, Box::new(make_log), poll))
+}
+
+/// The connector that reads the log of a source.
+fn log_connector(source: &SourceConfig, settings: Settings) -> Box<dyn Connector> {
     match &source.connector {
         ConnectorConfig::Mongodb(config) => match config.log {
             MongodbLog::ChangeStream => Box::new(MongodbConnector::new(source, config, settings)),

@@ -10,6 +10,8 @@ use crate::source::{Beat, Gap, SchemaChange};
 pub trait Observer: Send + Sync + 'static {
     /// The source streams, for the first time or again: which server, and from which position on.
     fn connected(&self, source: &str, server: Option<Arc<str>>, position: Option<&str>);
+    /// Whether the source is polled from now on: what is delivered is then not everything that happened.
+    fn polls(&self, source: &str, is_polled: bool);
     /// The source's connection broke, or it failed.
     fn disconnected(&self, source: &str);
     /// Changes.

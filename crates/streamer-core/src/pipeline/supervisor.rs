@@ -45,6 +45,8 @@ pub(super) struct Supervisor {
     /// When the connection broke, or could not be made; and the number of the newest attempt since.
     down: Option<(Instant, u32)>,
     has_streamed: bool,
+    /// It is polled.
+    polls: bool,
     /// After a gap in which the place of reading was lost, reading goes on.
     continues_after_gap: bool,
     /// The place of reading was lost, and nothing says where to go on.
@@ -68,6 +70,7 @@ impl Supervisor {
             backoff,
             down: None,
             has_streamed: false,
+            polls: false,
             continues_after_gap: source.continues_after_gap,
             is_lost: false,
         }
@@ -126,12 +129,8 @@ impl Supervisor {
         }
         self.look_for_lost_place()?;
         self.keep_first_place().await?;
+        self.follow();
         let shared = &self.shared;
-        if let Some(observer) = &shared.observer {
-            let position = self.connector.position();
-            observer.connected(&self.name, self.connector.server(), position.as_deref());
-        }
-        shared.board.enter(self.index, State::Streaming);
         if let Some((since, attempt)) = self.down.take() {
             let down_ms = whole_ms(since.elapsed());
             tracing::info!(attempt, downMs = down_ms, "Connected again.");
@@ -141,7 +140,7 @@ impl Supervisor {
                 .outlet
                 .notify(&self.name, notice::reconnect(&self.name, attempt, down_ms));
         } else {
-            tracing::info!("Streaming.");
+            tracing::info!("{}", if self.polls { "Polling." } else { "Streaming." });
         }
         shared.announce();
         if !self.has_streamed {
@@ -149,6 +148,18 @@ impl Supervisor {
             shared.first_stream();
         }
         Ok(Some(()))
+    }
+
+    /// Changes arrive, of the log or by polling.
+    fn follow(&mut self) {
+        let polled = self.connector.polls();
+        self.polls = polled.is_some();
+        if let Some(observer) = &self.shared.observer {
+            let position = self.connector.position();
+            observer.connected(&self.name, self.connector.server(), position.as_deref());
+            observer.polls(&self.name, self.polls);
+        }
+        self.shared.board.follow(self.index, polled);
     }
 
     /// A gap that was found while connecting ends the source before it counts as streaming.
@@ -201,7 +212,12 @@ impl Supervisor {
                 () = cancel.cancelled() => return Ok(()),
                 item = self.connector.next() => item,
             };
-            self.hand_over(item?).await?;
+            let item = item?;
+            if self.polls != self.connector.polls().is_some() {
+                self.follow();
+                self.shared.announce();
+            }
+            self.hand_over(item).await?;
         }
     }
 

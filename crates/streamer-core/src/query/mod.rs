@@ -126,6 +126,12 @@ impl Observer for Sources {
         }
     }
 
+    fn polls(&self, source: &str, is_polled: bool) {
+        if let Some(queries) = self.0.get(source) {
+            queries.polls(is_polled);
+        }
+    }
+
     fn disconnected(&self, source: &str) {
         if let Some(queries) = self.0.get(source) {
             queries.disconnected();

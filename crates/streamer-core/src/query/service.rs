@@ -65,6 +65,10 @@ impl Queries {
         self.state.connected(server);
     }
 
+    pub(super) fn polls(&self, is_polled: bool) {
+        self.state.polls(is_polled);
+    }
+
     pub(super) fn disconnected(&self) {
         self.state.disconnected();
     }
@@ -294,6 +298,12 @@ impl Queries {
             return Ok(
                 serde_json::json!({ "cached": false, "reason": "no cache is configured for this source" }),
             );
+        }
+        if self.state.is_polled() {
+            return Ok(serde_json::json!({
+                "cached": false,
+                "reason": "the source is polled, and only its log tells of every change",
+            }));
         }
         self.backend.explain(read).await
     }

@@ -18,6 +18,8 @@ pub(super) fn definitions() -> Dependency {
 /// Proof of life of the source.
 struct Life {
     is_connected: bool,
+    /// It is polled: what may be kept depends on a log.
+    is_polled: bool,
     /// The server whose log is read.
     server: Option<Arc<str>>,
     last_sign: Instant,
@@ -51,6 +53,7 @@ impl State {
             silence,
             life: Mutex::new(Life {
                 is_connected: false,
+                is_polled: false,
                 server: None,
                 last_sign: Instant::now(),
             }),
@@ -74,9 +77,20 @@ impl State {
     pub fn connected(&self, server: Option<Arc<str>>) {
         *self.life.lock() = Life {
             is_connected: true,
+            is_polled: false,
             server,
             last_sign: Instant::now(),
         };
+    }
+
+    /// Whether the source is polled, and not streamed.
+    pub fn polls(&self, is_polled: bool) {
+        self.life.lock().is_polled = is_polled;
+    }
+
+    /// Whether it is polled.
+    pub fn is_polled(&self) -> bool {
+        self.life.lock().is_polled
     }
 
     /// The source does not stream.
@@ -97,13 +111,17 @@ impl State {
     /// Whether what is asked for may be kept now.
     pub fn is_live(&self) -> bool {
         let life = self.life.lock();
-        self.settings.is_some() && life.is_connected && life.last_sign.elapsed() < self.silence
+        let is_followed = life.is_connected && !life.is_polled;
+        self.settings.is_some() && is_followed && life.last_sign.elapsed() < self.silence
     }
 
     /// Whether memory may answer now.
     pub fn may_serve(&self) -> Result<bool> {
         if self.is_live() {
             return Ok(true);
+        }
+        if self.is_polled() {
+            return Ok(false);
         }
         match self.settings.map(|settings| settings.when_disconnected) {
             None | Some(WhenDisconnected::Bypass) => Ok(false),

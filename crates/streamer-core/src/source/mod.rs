@@ -1,13 +1,16 @@
-//! Connectors: one reader for each kind of source. No connector imports another.
+//! Connectors: one reader for each kind of source. No connector imports another; what polling is to all of them is in
+//! [`poll`].
 //!
 //! A connector is pulled: the pipeline asks for the next [`Item`] only while the delivery window has room, so that a
 //! slow application slows the server's socket instead of filling memory.
 
 pub mod mongodb;
 pub mod mysql;
+pub mod poll;
 pub mod sqlite;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 
@@ -66,6 +69,12 @@ pub trait Connector: Send {
 
     /// What wants to know of every checkpoint: a source that keeps its log for us.
     fn retention(&self) -> Option<Arc<dyn Retention>> {
+        None
+    }
+
+    /// Whether it polls now instead of reading a log, and how old what it vouches for may be while all is well. May change
+    /// with each item.
+    fn polls(&self) -> Option<Duration> {
         None
     }
 

@@ -3,12 +3,13 @@
 use std::time::Duration;
 
 use mysql_async::prelude::Queryable;
-use mysql_async::{ClientIdentity, Conn, OptsBuilder, Pool, PoolConstraints, PoolOpts, SslOpts, Value};
+use mysql_async::{Conn, OptsBuilder, Pool, PoolConstraints, PoolOpts, Value};
 use tokio::time::timeout;
 
 use crate::code::Code;
-use crate::config::{Address, MysqlConfig, TlsMode, VerifyTls};
+use crate::config::MysqlConfig;
 use crate::error::{Error, Result};
+use crate::source::mysql::{driver_error as failed, driver_options};
 
 /// Most connections for reads, and as many again for what leaves something behind.
 pub(super) const MAX_CONNECTIONS: usize = 10;
@@ -79,52 +80,11 @@ fn options(config: &MysqlConfig, resets: bool) -> OptsBuilder {
         .with_constraints(constraints)
         .with_inactive_connection_ttl(IDLE)
         .with_reset_connection(resets);
-    let mut options = OptsBuilder::default()
-        .user(Some(config.user.clone()))
-        .pass(Some(config.password.reveal().to_owned()))
+    driver_options(config, config.addresses.first())
         .db_name(config.database.clone())
-        .prefer_socket(false)
-        .tcp_nodelay(true)
         .stmt_cache_size(STATEMENTS)
         .setup(SESSION.to_vec())
-        .pool_opts(pool);
-    match config.addresses.first() {
-        Some(Address::Tcp { host, port }) => options = options.ip_or_hostname(host.clone()).tcp_port(*port),
-        Some(Address::Socket(path)) => options = options.socket(Some(path.to_string_lossy().into_owned())),
-        None => {}
-    }
-    options.ssl_opts(tls(config))
-}
-
-fn tls(config: &MysqlConfig) -> Option<SslOpts> {
-    match &config.tls {
-        TlsMode::Off => None,
-        TlsMode::Preferred => (!config.addresses.iter().all(Address::is_local)).then(|| {
-            SslOpts::default()
-                .with_danger_accept_invalid_certs(true)
-                .with_danger_skip_domain_validation(true)
-        }),
-        TlsMode::Required {
-            authorities,
-            identity,
-            verify,
-        } => {
-            let mut options = SslOpts::default()
-                .with_danger_accept_invalid_certs(verify.is_none())
-                .with_danger_skip_domain_validation(*verify != Some(VerifyTls::Identity));
-            if let Some(pem) = authorities {
-                options = options
-                    .with_root_certs(vec![pem.clone().into()])
-                    .with_disable_built_in_roots(true);
-            }
-            if let Some((chain, key)) = identity {
-                let identity =
-                    ClientIdentity::new(chain.clone().into(), key.reveal().as_bytes().to_vec().into());
-                options = options.with_client_identity(Some(identity));
-            }
-            Some(options)
-        }
-    }
+        .pool_opts(pool)
 }
 
 /// Waits for a statement no longer than it may take.
@@ -161,22 +121,4 @@ pub(super) async fn texts(
         .into_iter()
         .map(|row| row.unwrap().into_iter().map(text).collect())
         .collect())
-}
-
-/// An error of the driver. What a server says of a statement may hold a part of it, never a parameter.
-pub(super) fn failed(error: &mysql_async::Error) -> Error {
-    match error {
-        mysql_async::Error::Server(refusal) => {
-            let sentence = format!("The server refused the statement: {}", refusal.message);
-            Error::new(Code::ServerRefused, sentence)
-                .with_detail("serverCode", refusal.code)
-                .with_detail("sqlState", refusal.state.clone())
-        }
-        mysql_async::Error::Io(_) => Error::new(Code::ConnectionLost, "The connection for queries broke.")
-            .with_advice("Ask again; another connection is made."),
-        other => Error::new(
-            Code::ProtocolUnexpected,
-            format!("The driver could not go on: {other}."),
-        ),
-    }
 }

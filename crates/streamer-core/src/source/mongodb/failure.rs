@@ -6,6 +6,7 @@ use super::event::missing_field;
 use crate::code::Code;
 use crate::error::Error;
 use crate::offset::MongodbOffset;
+use crate::source::poll::LOG_UNAVAILABLE;
 
 /// What the stream does about an error.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -172,6 +173,7 @@ pub fn standalone() -> Error {
         "A replica set or a sharded cluster was expected, a standalone server was found: it keeps no log.",
     )
     .with_advice("Start mongod with --replSet rs0, then run rs.initiate() in mongosh.")
+    .with_detail(LOG_UNAVAILABLE, true)
 }
 
 fn authentication(message: &str) -> Error {

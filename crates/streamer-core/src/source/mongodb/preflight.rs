@@ -82,6 +82,20 @@ pub async fn ask(connected: &Connected) -> Result<Server> {
     })
 }
 
+/// The server's clock, in microseconds since the Unix epoch.
+///
+/// # Errors
+/// Those of the connection.
+pub async fn clock(connected: &Connected) -> Result<i128> {
+    let admin = connected.client.database("admin");
+    let hello = run(&admin, doc! { "isMaster": 1 }, &connected.criteria).await?;
+    let time = hello
+        .get_datetime("localTime")
+        .map(|time| time.timestamp_millis());
+    time.map(|ms| i128::from(ms) * 1000)
+        .map_err(|_| Error::new(Code::ProtocolUnexpected, "The server does not tell the time."))
+}
+
 /// Looks whether the server keeps the images that are wanted; what it cannot see, it leaves.
 ///
 /// # Errors

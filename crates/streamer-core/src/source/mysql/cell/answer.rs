@@ -5,9 +5,10 @@ use mysql_common::constants::{ColumnFlags, ColumnType};
 use mysql_common::packets::Column;
 
 use super::calendar::{Moment, Span};
-use super::number;
+use super::{json, number};
 use crate::config::Dates;
 use crate::event::{BatchWriter, Encoding};
+use crate::source::mysql::charset::Charset;
 
 /// Number of the character set `binary`.
 const BINARY: u16 = 63;
@@ -114,6 +115,11 @@ impl AnswerColumn {
                 _ => out.put_null(),
             },
             Encoding::Date => out.put_escaped(&text),
+            // As the stream reads it, integers outside the safe range too.
+            Encoding::Json => match Charset::by_name("utf8mb4") {
+                Some(charset) => json::put_text(charset, bytes, out),
+                None => out.put_text(&text),
+            },
             _ => out.put_text(&text),
         }
     }

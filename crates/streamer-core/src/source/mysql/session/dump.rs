@@ -121,7 +121,7 @@ pub async fn begin_dump(
         }
         Offset::MysqlFile { file, offset, .. } => plain_dump(identity, flags, file, *offset),
         Offset::MariadbGtid(_) => plain_dump(identity, flags, "", FIRST_OFFSET),
-        Offset::Mongodb(_) | Offset::Sqlite(_) => {
+        Offset::Mongodb(_) | Offset::Sqlite(_) | Offset::Poll(_) => {
             let sentence = "A position of a MySQL or MariaDB source was expected, one of another was found.";
             return Err(Error::new(Code::PositionInvalid, sentence));
         }

@@ -7,6 +7,7 @@ use super::dump::{DumpIdentity, register};
 use super::server::Server;
 use crate::code::Code;
 use crate::error::{Error, Result};
+use crate::source::poll::LOG_UNAVAILABLE;
 
 /// Oldest MySQL whose log names each transaction.
 const OLDEST_MYSQL: (u16, u16, u16) = (5, 7, 0);
@@ -172,5 +173,6 @@ fn report(server: &Server, findings: &[Finding]) -> Result<()> {
         ),
     )
     .with_advice(format!("To mend it, {}.", remedies.join("; ")))
-    .with_detail("findings", listed))
+    .with_detail("findings", listed)
+    .with_detail(LOG_UNAVAILABLE, true))
 }
