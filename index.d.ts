@@ -343,23 +343,38 @@ export interface QueryOptions {
   ttlMs?: number
   /** Be at least as new as this position: of a change, or of `execute()`. */
   after?: string
-  /** Rejects with the signal's reason; a query that others wait for goes on. */
+  /** Rejects with the signal's reason, and gives the query up; who else waits for its answer gets one. */
   signal?: AbortSignal
+}
+
+/** How documents are asked for. */
+export interface FindOptions extends QueryOptions {
+  /** Fields, as the driver takes them. */
+  projection?: Readonly<Record<string, unknown>>
+  /** Order by fields: `{ createdAt: -1 }`. */
+  sort?: Readonly<Record<string, 1 | -1>>
+  /** Most documents; 0 and absent: all. */
+  limit?: number
+  /** Documents to leave out first. */
+  skip?: number
 }
 
 /** What `execute()` resolves with. */
 export interface ExecuteResult {
   affectedRows: number
-  /** The last AUTO_INCREMENT value; `null` where there is none. */
+  /** The last AUTO_INCREMENT value, or rowid; `null` where there is none. */
   insertId: number | bigint | null
-  /** A position that holds the change; `null` where the server has no GTIDs. */
+  /** A position that holds the change; `null` where the server has no GTIDs, and for a file without a change log. */
   position: string | null
 }
 
-/** A table, as `table` or `database.table`, or one row of it by its key or by integer columns. */
+/**
+ * A table, as `table` or `database.table`, or one row of it by its key or by columns: integers in SQL, any value of a field in
+ * MongoDB (`_id`, such as an ObjectId, where it is not a plain object).
+ */
 export interface CacheDependency {
   table: string
-  key?: number | bigint | string | Readonly<Record<string, unknown>>
+  key?: unknown
 }
 
 /** Figures since the start, of all sources together. */
@@ -403,10 +418,13 @@ export interface Cache {
   /** Drops everything. */
   clear(): Promise<void>
   stats(): CacheStats
-  /** Whether a statement's answers are kept, what they depend on, or why they are not. */
+  /** Whether a statement's answers are kept, what they depend on, or why they are not. With `filter`: those of a `find`. */
   explain(
-    sql: string,
-    options?: { source?: string }
+    target: string,
+    options?: { source?: string; filter?: Readonly<Record<string, unknown>> } & Pick<
+      FindOptions,
+      'projection' | 'sort' | 'limit' | 'skip'
+    >
   ): Promise<{ cached: true; dependsOn: string[]; columns: string[] } | { cached: false; reason: string }>
 }
 
@@ -655,7 +673,23 @@ export class Streamer<S extends SchemaOf<S> = Schema> extends EventEmitter<Strea
     params?: readonly QueryParameter[],
     options?: QueryOptions
   ): Promise<T[]>
-  /** Runs a statement that changes something, through the pool. */
+  /**
+   * Documents of a MongoDB collection, decoded as those of the stream; from memory where `cache` is configured and the filter
+   * allows it. `namespace`: `database.collection`, or a collection of the URL's database. Every caller gets documents of its own.
+   *
+   * @throws StreamerError as `query`
+   */
+  find<T extends Row = Row>(
+    namespace: string,
+    filter?: Readonly<Record<string, unknown>>,
+    options?: FindOptions
+  ): Promise<T[]>
+  /**
+   * The position that a source has reached: what was delivered lies before it. For `after`, in another process too; `null` before
+   * the source streams.
+   */
+  position(source?: string): string | null
+  /** Runs a statement that changes something, through the pool; not of MongoDB, which is written to by its driver. */
   execute(
     sql: string,
     params?: readonly QueryParameter[],

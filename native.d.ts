@@ -50,12 +50,23 @@ export declare class Engine {
   metrics(): string
   /** What memory holds for a query; `null` where it must be asked. */
   lookup(source: string | undefined | null, sql: string, values: (null | boolean | number | bigint | string | Buffer)[]): RowsPayload | null
-  /** The answer to a query, from memory or from the server. */
-  query(source: string | undefined | null, sql: string, values: (null | boolean | number | bigint | string | Buffer)[], bypasses: boolean, ttlMs?: number | undefined | null, after?: string | undefined | null): Promise<RowsPayload>
+  /** The answer to a query, from memory or from the source. `ticket`: a number by which `giveUp` names it. */
+  query(source: string | undefined | null, sql: string, values: (null | boolean | number | bigint | string | Buffer)[], bypasses: boolean, ttlMs?: number | undefined | null, after?: string | undefined | null, ticket?: number | undefined | null): Promise<RowsPayload>
+  /**
+   * What memory holds for a `find`; `null` where it must be asked. `request`: BSON with `filter`, `projection`, `sort`,
+   * `limit`, `skip`.
+   */
+  lookupFind(source: string | undefined | null, namespace: string, request: Buffer): RowsPayload | null
+  /** The documents that a `find` gives, from memory or from the source: one after the other in `bytes`. */
+  find(source: string | undefined | null, namespace: string, request: Buffer, bypasses: boolean, ttlMs?: number | undefined | null, after?: string | undefined | null, ticket?: number | undefined | null): Promise<RowsPayload>
+  /** Nobody waits for a question any more. */
+  giveUp(ticket: number): void
   /** Runs a statement that changes something; resolves with `{ affectedRows, insertId, position }` as JSON text. */
   execute(source: string | undefined | null, sql: string, values: (null | boolean | number | bigint | string | Buffer)[]): Promise<string>
   /** Why a statement is cached or not, as JSON text. */
   explain(source: string | undefined | null, sql: string): Promise<string>
+  /** The same of a `find`. */
+  explainFind(source: string | undefined | null, namespace: string, request: Buffer): Promise<string>
   /** A value of the application, as it was given to `endLoad`; `null` where it must be loaded. */
   wrapped(source: string | undefined | null, key: string): Buffer | null
   /** Announces a load; resolves with its number when it may begin. `endLoad` must follow. */
@@ -64,6 +75,8 @@ export declare class Engine {
   isLoadCurrent(number: number): boolean
   /** Ends a load; its value is kept where it may be. `null` where it failed. */
   endLoad(number: number, key: string, value?: Buffer | undefined | null, ttlMs?: number | undefined | null): boolean
+  /** The position that a source has reached; `null` before it streams. */
+  position(source?: string | undefined | null): string | null
   /** Drops a value of the application; returns whether there was one. */
   dropKey(source: string | undefined | null, key: string): boolean
   /** Lets everything that depends on these be asked for again. */

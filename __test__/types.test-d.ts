@@ -151,6 +151,16 @@ new Streamer({
 expectError(new Streamer({ url: 'mongodb://h/d', fullDocument: 'always' }))
 expectError(new Streamer({ source: { url: 'mongodb://h/d', fullDocumentBeforeChange: true } }))
 
+// Reads.
+const reads = new Streamer({ source: 'mongodb://h/d', cache: true })
+expectType<Promise<{ v: number }[]>>(
+  reads.find<{ v: number }>('t', { _id: 1 }, { sort: { v: -1 }, limit: 1 })
+)
+expectType<string | null>(reads.position())
+expectError(reads.find('t', {}, { sort: { v: 'up' } }))
+reads.cache.explain('t', { filter: { _id: 1 } })
+reads.cache.invalidate({ table: 't', key: new Date() })
+
 // Configurations.
 expectAssignable<StreamerConfig>({ source: 'mysql://h/d', heartbeat: { intervalMs: 500 }, logger: console })
 expectAssignable<StreamerConfig>({

@@ -132,6 +132,12 @@ function readConfig(config) {
     integers: integersBySource(form),
     /** Whether a source delivers BSON. */
     readsDocuments: sourcesOf(form).some(([, source]) => isMongodb(source?.url ?? source)),
+    /** Sources that deliver BSON. */
+    documents: new Set(
+      sourcesOf(form)
+        .filter(([, source]) => isMongodb(source?.url ?? source))
+        .map(([name]) => name)
+    ),
     /** Most changes in one `batch` event. */
     batchSize: typeof batchSize === 'number' ? batchSize : DEFAULT_BATCH_SIZE,
     /** Whether positions outlive the process. */

@@ -14,7 +14,7 @@ const { inspect } = require('node:util')
 const { StreamerError } = require('./errors')
 
 /** @typedef {Record<string, unknown>} Document */
-/** @typedef {{ deserialize: (bytes: Uint8Array, options?: object) => Document, EJSON: { serialize: (value: any, options?: object) => any } }} Bson */
+/** @typedef {{ serialize: (value: object) => Uint8Array, deserialize: (bytes: Uint8Array, options?: object) => Document, EJSON: { serialize: (value: any, options?: object) => any } }} Bson */
 /** @typedef {{ updatedFields: Document, removedFields: string[], truncatedArrays: { field: string, newSize: number }[] }} Update */
 /** @typedef {import('./decode').Change} Change */
 
@@ -61,6 +61,17 @@ function readDocument(bytes) {
       throw error
     }
   }
+}
+
+/** Documents that stand one after the other. @param {Buffer | null | undefined} bytes @param {number} count */
+function readDocuments(bytes, count) {
+  const documents = []
+  for (let at = 0; documents.length < count && bytes;) {
+    const end = at + bytes.readInt32LE(at)
+    documents.push(readDocument(bytes.subarray(at, end)))
+    at = end
+  }
+  return documents
 }
 
 /** @param {Uint8Array} bytes @returns {Update} */
@@ -230,4 +241,4 @@ function readDocumentChange(cells, { source, operations, shapeOf }) {
   return Object.defineProperty(change, inspect.custom, PRINTED)
 }
 
-module.exports = { loadBson, readDocumentChange }
+module.exports = { loadBson, readDocumentChange, readDocuments }

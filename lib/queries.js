@@ -4,6 +4,7 @@
 // asked by the engine. Every caller gets rows of its own, decoded from the compact form: one cannot change another's.
 
 const v8 = require('node:v8')
+const { loadBson, readDocuments } = require('./documents')
 const { Cells, Shape } = require('./shape')
 const { argumentInvalid, errorFromNative } = require('./errors')
 
@@ -53,34 +54,78 @@ function readTtl(ttlMs) {
   return ttlMs
 }
 
-/** A dependency in the engine's form. @param {any} on @returns {[string, [string, string][]]} */
-function dependency(on) {
+/** Whether a value is a plain object: columns, not a value such as an ObjectId. @param {unknown} value */
+function isPlain(value) {
+  if (value === null || typeof value !== 'object') return false
+  const prototype = Object.getPrototypeOf(value)
+  return prototype === null || prototype === Object.prototype
+}
+
+/**
+ * A dependency in the engine's form.
+ * @param {any} on @param {boolean} isDocument of a collection of MongoDB
+ * @returns {[string, [string, unknown][]]}
+ */
+function dependency(on, isDocument) {
   if (on === null || typeof on !== 'object' || typeof on.table !== 'string')
     throw argumentInvalid('dependsOn: expected objects with a table, and perhaps a key.')
   const { table, key } = on
   if (key === undefined) return [table, []]
-  const pairs = key !== null && typeof key === 'object' ? Object.entries(key) : [['', key]]
+  /** @type {[string, unknown][]} */
+  const pairs = isPlain(key) ? Object.entries(key) : [['', key]]
+  if (isDocument) {
+    const { EJSON } = loadBson()
+    return [
+      table,
+      pairs.map(([field, value]) => [field, EJSON.serialize({ value }, { relaxed: false }).value]),
+    ]
+  }
   // What is no integer cannot be told apart by the log; the whole table is depended on then.
   const whole = pairs.filter(([, value]) => typeof value === 'bigint' || Number.isSafeInteger(value))
   return [table, whole.map(([column, value]) => [column, String(value)])]
 }
 
-/** @param {unknown} dependsOn */
-function dependenciesJson(dependsOn) {
-  if (!Array.isArray(dependsOn)) throw argumentInvalid('dependsOn: expected an array.')
-  return JSON.stringify(dependsOn.map(dependency))
+/** What `find` takes beside the filter. @param {any} options */
+function readRequest(options) {
+  const request = /** @type {Record<string, unknown>} */ ({})
+  for (const name of ['projection', 'sort']) {
+    const value = options[name]
+    if (value === undefined) continue
+    if (value === null || typeof value !== 'object' || Array.isArray(value))
+      throw argumentInvalid(`${name}: expected an object.`)
+    request[name] = value
+  }
+  for (const name of ['limit', 'skip']) {
+    const value = options[name]
+    if (value === undefined) continue
+    if (!Number.isSafeInteger(value) || value < 0)
+      throw argumentInvalid(`${name}: expected a whole number, at least 0.`)
+    request[name] = value
+  }
+  return request
+}
+
+/** A `find` as BSON. @param {unknown} namespace @param {unknown} filter @param {any} options */
+function readFind(namespace, filter, options) {
+  if (typeof namespace !== 'string') throw argumentInvalid('namespace: expected a string.')
+  if (filter === null || typeof filter !== 'object' || Array.isArray(filter))
+    throw argumentInvalid('filter: expected an object.')
+  const bytes = loadBson().serialize({ filter, ...readRequest(options) })
+  return Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength)
 }
 
 /**
- * Rejects as soon as a signal fires; the query itself goes on for whoever shares it.
- * @template T @param {Promise<T>} promise @param {AbortSignal | undefined} signal @returns {Promise<T>}
+ * Rejects as soon as a signal fires, and says so.
+ * @template T @param {Promise<T>} promise @param {AbortSignal} signal @param {() => void} giveUp @returns {Promise<T>}
  */
-function abortable(promise, signal) {
-  if (signal === undefined) return promise
+function abortable(promise, signal, giveUp) {
   return new Promise((resolve, reject) => {
-    const abort = () => reject(signal.reason)
-    if (signal.aborted) return abort()
-    signal.addEventListener('abort', abort, { once: true })
+    const abort = () => {
+      giveUp()
+      reject(signal.reason)
+    }
+    if (signal.aborted) abort()
+    else signal.addEventListener('abort', abort, { once: true })
     promise.then(resolve, reject).finally(() => signal.removeEventListener('abort', abort))
   })
 }
@@ -92,11 +137,15 @@ class Queries {
   #shapes = new Map()
   /** Loads under way: by source and key. @type {Map<string, { number: number | null, value: Promise<Buffer> }>} */
   #loads = new Map()
+  /** Number of the last question that may be given up. */
+  #tickets = 0
+  #documents
 
-  /** @param {Engine} engine @param {Map<string, Integers>} integers */
-  constructor(engine, integers) {
+  /** @param {Engine} engine @param {Map<string, Integers>} integers @param {Set<string>} documents sources of MongoDB */
+  constructor(engine, integers, documents) {
     this.#engine = engine
     this.#integers = integers
+    this.#documents = documents
     this.cache = Object.freeze({
       wrap: this.#wrap.bind(this),
       invalidate: this.#invalidate.bind(this),
@@ -106,9 +155,24 @@ class Queries {
     })
   }
 
+  /** Whether a source holds documents; the only one where no name is given. @param {string | undefined} source */
+  #isDocument(source) {
+    return source === undefined
+      ? this.#documents.size > 0 && this.#integers.size === 1
+      : this.#documents.has(source)
+  }
+
+  /** @param {unknown} dependsOn @param {string | undefined} source */
+  #dependenciesJson(dependsOn, source) {
+    if (!Array.isArray(dependsOn)) throw argumentInvalid('dependsOn: expected an array.')
+    const isDocument = this.#isDocument(source)
+    return JSON.stringify(dependsOn.map(on => dependency(on, isDocument)))
+  }
+
   /** @param {RowsPayload} payload @param {string | undefined} source */
   #rows(payload, source) {
     const { shape: json, count } = payload
+    if (json === '') return readDocuments(payload.bytes, count)
     const integers = this.#integers.get(source ?? 'default') ?? [...this.#integers.values()][0] ?? 'bigint'
     let shape = this.#shapes.get(integers + json)
     if (shape === undefined) {
@@ -123,16 +187,43 @@ class Queries {
   /** @param {unknown} sql @param {unknown} [params] @param {any} [options] */
   async query(sql, params = [], options = {}) {
     const values = readStatement(sql, params)
-    const { source, cache = true, after, signal } = options
-    const ttlMs = readTtl(options.ttlMs)
+    const text = /** @type {string} */ (sql)
+    return this.#read(
+      options,
+      source => this.#engine.lookup(source, text, values),
+      (source, ...how) => this.#engine.query(source, text, values, ...how)
+    )
+  }
+
+  /** @param {unknown} namespace @param {unknown} [filter] @param {any} [options] */
+  async find(namespace, filter = {}, options = {}) {
+    const request = readFind(namespace, filter, options)
+    const name = /** @type {string} */ (namespace)
+    return this.#read(
+      options,
+      source => this.#engine.lookupFind(source, name, request),
+      (source, ...how) => this.#engine.find(source, name, request, ...how)
+    )
+  }
+
+  /**
+   * Memory first, in the same turn; then the engine.
+   * @param {any} options
+   * @param {(source: string | undefined) => RowsPayload | null} lookup
+   * @param {(source: string | undefined, bypasses: boolean, ttlMs: number | undefined, after: string | undefined, ticket: number | undefined) => Promise<RowsPayload>} ask
+   */
+  async #read({ source, cache = true, after, signal, ttlMs }, lookup, ask) {
+    readTtl(ttlMs)
     signal?.throwIfAborted()
     try {
       if (cache && after === undefined) {
-        const found = this.#engine.lookup(source, /** @type {string} */ (sql), values)
+        const found = lookup(source)
         if (found !== null) return this.#rows(found, source)
       }
-      const asked = this.#engine.query(source, /** @type {string} */ (sql), values, !cache, ttlMs, after)
-      return this.#rows(await abortable(asked, signal), source)
+      const ticket = signal === undefined ? undefined : ++this.#tickets
+      let asked = ask(source, !cache, ttlMs, after, ticket)
+      if (ticket !== undefined) asked = abortable(asked, signal, () => this.#engine.giveUp(ticket))
+      return this.#rows(await asked, source)
     } catch (error) {
       throw signal?.aborted ? error : errorFromNative(error)
     }
@@ -156,7 +247,7 @@ class Queries {
     if (typeof load !== 'function') throw argumentInvalid('load: expected a function.')
     const { source, dependsOn = [] } = options
     const ttlMs = readTtl(options.ttlMs)
-    const json = dependenciesJson(dependsOn)
+    const json = this.#dependenciesJson(dependsOn, source)
     try {
       const found = this.#engine.wrapped(source, key)
       if (found !== null) return v8.deserialize(found)
@@ -200,8 +291,17 @@ class Queries {
   async #invalidate(target, { source } = {}) {
     try {
       if (typeof target === 'string') return this.#engine.dropKey(source, target) ? 1 : 0
-      await this.#engine.invalidate(source, dependenciesJson([target]))
+      await this.#engine.invalidate(source, this.#dependenciesJson([target], source))
       return 1
+    } catch (error) {
+      throw errorFromNative(error)
+    }
+  }
+
+  /** @param {string | undefined} source @returns {string | null} */
+  position(source) {
+    try {
+      return this.#engine.position(source)
     } catch (error) {
       throw errorFromNative(error)
     }
@@ -213,10 +313,13 @@ class Queries {
     return { ...stats, hitRatio: asked === 0 ? 0 : stats.hits / asked, redisHits: 0 }
   }
 
-  /** @param {string} sql @param {{ source?: string }} [options] */
-  async #explain(sql, { source } = {}) {
+  /** @param {string} target @param {any} [options] */
+  async #explain(target, options = {}) {
+    const { source, filter, ...rest } = options
     try {
-      return JSON.parse(await this.#engine.explain(source, sql))
+      if (filter === undefined) return JSON.parse(await this.#engine.explain(source, target))
+      const request = readFind(target, filter, rest)
+      return JSON.parse(await this.#engine.explainFind(source, target, request))
     } catch (error) {
       throw errorFromNative(error)
     }

@@ -73,7 +73,8 @@ class Streamer extends SteadyEmitter {
   /** @param {unknown} config */
   constructor(config) {
     super()
-    const { json, logger, integers, batchSize, isKept, missing, readsDocuments } = readConfig(config)
+    const { json, logger, integers, batchSize, isKept, missing, readsDocuments, documents } =
+      readConfig(config)
     const Engine = addon.loadEngine()
     try {
       this.#engine = new Engine(json, Streamer.#receiver(this))
@@ -81,7 +82,7 @@ class Streamer extends SteadyEmitter {
       throw nameMissingMethods(errorFromNative(error), missing)
     }
     if (readsDocuments) loadBson()
-    this.#queries = new Queries(this.#engine, integers)
+    this.#queries = new Queries(this.#engine, integers, documents)
     this.#logger = logger
     this.#drained = new Promise(resolve => {
       this.#setDrained = () => resolve(undefined)
@@ -271,9 +272,19 @@ class Streamer extends SteadyEmitter {
     return this.#queries.query(sql, params, options)
   }
 
+  /** @param {string} namespace @param {object} [filter] @param {object} [options] */
+  find(namespace, filter, options) {
+    return this.#queries.find(namespace, filter, options)
+  }
+
   /** @param {string} sql @param {unknown[]} [params] @param {object} [options] */
   execute(sql, params, options) {
     return this.#queries.execute(sql, params, options)
+  }
+
+  /** @param {string} [source] */
+  position(source) {
+    return this.#queries.position(source)
   }
 
   health() {

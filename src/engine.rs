@@ -43,6 +43,8 @@ pub struct Running {
     pub sources: Arc<Sources>,
     /// Loads of the application that are under way.
     pub loads: crate::queries::Loads,
+    /// Questions that may be given up.
+    pub open: crate::queries::Open,
     /// Held from the start to the end of the stop.
     lease: Mutex<Option<Lease>>,
 }
@@ -103,16 +105,14 @@ impl Engine {
             .weak::<true>()
             .build_callback(|context| arguments(context.value))?;
         let sources = Arc::new(Sources::new(&config));
-        // Without a cache nobody has to know of changes first.
-        let observer = config
-            .cache
-            .is_some()
-            .then(|| Arc::clone(&sources) as Arc<dyn Observer>);
+        let has_cache = config.cache.is_some();
+        let observer = Arc::clone(&sources) as Arc<dyn Observer>;
         let running = Arc::new(Running {
-            has_cache: observer.is_some(),
-            core: pipeline::Engine::observed(config, Arc::new(ToJavascript(on_item)), observer),
+            has_cache,
+            core: pipeline::Engine::observed(config, Arc::new(ToJavascript(on_item)), Some(observer)),
             sources,
             loads: crate::queries::Loads::default(),
+            open: crate::queries::Open::default(),
             lease: Mutex::new(None),
         });
         leave_with(&env, &running)?;

@@ -11,7 +11,8 @@ use napi_derive::napi;
 use streamer_core::cache::{Dependency, Sequence, Value};
 use streamer_core::code::Code;
 use streamer_core::error::Error;
-use streamer_core::query::{Named, Param, Queries, QueryOptions, Read};
+use streamer_core::query::{Named, NamedValue, Param, Queries, QueryOptions, Read};
+use tokio::sync::oneshot;
 
 use crate::engine::Engine;
 use crate::failure::thrown;
@@ -37,6 +38,16 @@ pub struct Loads {
 impl Loads {
     fn with<T>(&self, run: impl FnOnce(&mut HashMap<u64, Load>) -> T) -> T {
         run(&mut self.open.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+/// Questions that may be given up, by the numbers that JavaScript gave them.
+#[derive(Default)]
+pub struct Open(Mutex<HashMap<u64, oneshot::Sender<()>>>);
+
+impl Open {
+    fn with<T>(&self, run: impl FnOnce(&mut HashMap<u64, oneshot::Sender<()>>) -> T) -> T {
+        run(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
     }
 }
 
@@ -91,8 +102,7 @@ fn param(param: JsParam) -> Param {
         Either6::D(value) => match (value.get_i64(), value.get_u64()) {
             ((small, true), _) => Param::Integer(small),
             (_, (false, large, true)) => Param::Unsigned(large),
-            // Wider than any column: as decimal text, which the server converts.
-            _ => Param::Text(value.get_i128().0.to_string()),
+            _ => Param::Wide(value.get_i128().0.to_string()),
         },
         Either6::E(text) => Param::Text(text),
         Either6::F(bytes) => Param::Bytes(bytes.to_vec()),
@@ -113,24 +123,43 @@ fn ttl(ttl_ms: Option<f64>) -> Option<Duration> {
     Some(Duration::from_secs_f64(ms.min(86_400_000.0) / 1000.0))
 }
 
-/// `[{ table, column?, value? }]` as JSON; the value is an integer in decimal text.
+/// A question that has no answer because nobody waits for it.
+fn given_up() -> Error {
+    Error::new(Code::Timeout, "The query was given up.")
+}
+
+/// An integer in decimal text, or a value of MongoDB as extended JSON.
+fn named_value(value: serde_json::Value) -> Option<NamedValue> {
+    match value {
+        serde_json::Value::String(digits) => digits.parse().ok().map(NamedValue::Integer),
+        other => NamedValue::from_extended_json(other),
+    }
+}
+
+/// `[table, [column, value][]][]` as JSON; see [`named_value`].
 fn read_dependencies(json: &str) -> Result<Vec<Named>> {
     let invalid = || {
         thrown(&Error::new(
             Code::ArgumentInvalid,
-            "dependsOn: expected tables with integer keys.",
+            "dependsOn: expected tables with keys.",
         ))
     };
-    let list: Vec<(String, Vec<(String, String)>)> = serde_json::from_str(json).map_err(|_| invalid())?;
+    let list: Vec<(String, Vec<(String, serde_json::Value)>)> =
+        serde_json::from_str(json).map_err(|_| invalid())?;
     list.into_iter()
         .map(|(table, equalities)| {
-            let equalities: Option<Vec<(String, i128)>> = equalities
+            let equalities: Option<Vec<(String, NamedValue)>> = equalities
                 .into_iter()
-                .map(|(column, value)| Some((column, value.parse().ok()?)))
+                .map(|(column, value)| Some((column, named_value(value)?)))
                 .collect();
             Ok((table, equalities.ok_or_else(invalid)?))
         })
         .collect()
+}
+
+fn documents(namespace: String, request: &[u8]) -> Read {
+    let request = request.to_vec();
+    Read::Find { namespace, request }
 }
 
 impl Engine {
@@ -138,8 +167,38 @@ impl Engine {
         self.running.sources.get(source).cloned().ok_or_else(|| {
             thrown(&Error::new(
                 Code::ArgumentInvalid,
-                "source: expected the name of a MySQL or MariaDB source, which is needed where there are several.",
+                "source: expected the name of a source, which is needed where there are several.",
             ))
+        })
+    }
+
+    /// Asks, until JavaScript gives the question up.
+    fn ask<'env>(
+        &self,
+        env: &'env Env,
+        source: Option<&str>,
+        read: Read,
+        options: QueryOptions,
+        ticket: Option<f64>,
+    ) -> Result<Object<'env>> {
+        let queries = self.queries(source)?;
+        let running = Arc::clone(&self.running);
+        let leaving = ticket.map(|ticket| {
+            let (sender, receiver) = oneshot::channel();
+            running.open.with(|open| open.insert(ticket as u64, sender));
+            (ticket as u64, receiver)
+        });
+        self.promise(env, async move {
+            let asked = queries.query(&read, &options);
+            let Some((ticket, receiver)) = leaving else {
+                return Ok(payload(&*asked.await?));
+            };
+            let outcome = tokio::select! {
+                outcome = asked => outcome,
+                _ = receiver => Err(given_up()),
+            };
+            running.open.with(|open| open.remove(&ticket));
+            Ok(payload(&*outcome?))
         })
     }
 
@@ -178,7 +237,7 @@ impl Engine {
         Ok(found.map(|value| payload(&value)))
     }
 
-    /// The answer to a query, from memory or from the server.
+    /// The answer to a query, from memory or from the source. `ticket`: a number by which `giveUp` names it.
     #[napi(ts_return_type = "Promise<RowsPayload>")]
     #[allow(clippy::too_many_arguments)]
     pub fn query<'env>(
@@ -190,18 +249,58 @@ impl Engine {
         bypasses: bool,
         ttl_ms: Option<f64>,
         after: Option<String>,
+        ticket: Option<f64>,
     ) -> Result<Object<'env>> {
+        let ttl = ttl(ttl_ms);
+        let options = QueryOptions { bypasses, ttl, after };
+        self.ask(env, source.as_deref(), statement(sql, values), options, ticket)
+    }
+
+    /// What memory holds for a `find`; `null` where it must be asked. `request`: BSON with `filter`, `projection`, `sort`,
+    /// `limit`, `skip`.
+    #[napi]
+    pub fn lookup_find(
+        &self,
+        source: Option<String>,
+        namespace: String,
+        request: Buffer,
+    ) -> Result<Option<RowsPayload>> {
         let queries = self.queries(source.as_deref())?;
-        let read = statement(sql, values);
-        let options = QueryOptions {
-            bypasses,
-            ttl: ttl(ttl_ms),
-            after,
-        };
-        self.promise(env, async move {
-            let value = queries.query(&read, &options).await?;
-            Ok(payload(&value))
-        })
+        let found = queries
+            .lookup(&documents(namespace, &request))
+            .map_err(|error| thrown(&error))?;
+        Ok(found.map(|value| payload(&value)))
+    }
+
+    /// The documents that a `find` gives, from memory or from the source: one after the other in `bytes`.
+    #[napi(ts_return_type = "Promise<RowsPayload>")]
+    #[allow(clippy::too_many_arguments)]
+    pub fn find<'env>(
+        &self,
+        env: &'env Env,
+        source: Option<String>,
+        namespace: String,
+        request: Buffer,
+        bypasses: bool,
+        ttl_ms: Option<f64>,
+        after: Option<String>,
+        ticket: Option<f64>,
+    ) -> Result<Object<'env>> {
+        let ttl = ttl(ttl_ms);
+        let options = QueryOptions { bypasses, ttl, after };
+        self.ask(
+            env,
+            source.as_deref(),
+            documents(namespace, &request),
+            options,
+            ticket,
+        )
+    }
+
+    /// Nobody waits for a question any more.
+    #[napi]
+    pub fn give_up(&self, ticket: f64) {
+        self.running.open.with(|open| open.remove(&(ticket as u64)));
     }
 
     /// Runs a statement that changes something; resolves with `{ affectedRows, insertId, position }` as JSON text.
@@ -231,6 +330,20 @@ impl Engine {
     pub fn explain<'env>(&self, env: &'env Env, source: Option<String>, sql: String) -> Result<Object<'env>> {
         let queries = self.queries(source.as_deref())?;
         let read = statement(sql, Vec::new());
+        self.promise(env, async move { Ok(queries.explain(&read).await?.to_string()) })
+    }
+
+    /// The same of a `find`.
+    #[napi(ts_return_type = "Promise<string>")]
+    pub fn explain_find<'env>(
+        &self,
+        env: &'env Env,
+        source: Option<String>,
+        namespace: String,
+        request: Buffer,
+    ) -> Result<Object<'env>> {
+        let queries = self.queries(source.as_deref())?;
+        let read = documents(namespace, &request);
         self.promise(env, async move { Ok(queries.explain(&read).await?.to_string()) })
     }
 
@@ -294,6 +407,13 @@ impl Engine {
             }
             _ => false,
         }
+    }
+
+    /// The position that a source has reached; `null` before it streams.
+    #[napi]
+    pub fn position(&self, source: Option<String>) -> Result<Option<String>> {
+        let position = self.queries(source.as_deref())?.position();
+        Ok(position.map(|position| position.to_string()))
     }
 
     /// Drops a value of the application; returns whether there was one.

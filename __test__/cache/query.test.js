@@ -258,8 +258,8 @@ test('without GTIDs a position is waited for by time (MySQL)', async () => {
   await server.stop()
 })
 
-test('other sources have no queries yet, and say so', async () => {
-  const streamer = new Streamer('sqlite:/nonexistent/app.db')
-  await assert.rejects(streamer.query('SELECT 1'), { code: 'ERR_STREAMER_ARGUMENT_INVALID' })
+test('a source is asked in its own language, and says so (MySQL)', async () => {
+  const streamer = new Streamer('mysql://user:password@127.0.0.1:1/d')
+  await assert.rejects(streamer.find('d.t'), { code: 'ERR_STREAMER_ARGUMENT_INVALID', message: /query\(\)/ })
   await streamer.stop()
 })

@@ -534,4 +534,126 @@ mod tests {
         Feed::new(Order::Transactions).batch(&batch, &mut ledger);
         assert!(ledger.last_change(&on_id(1)) > ledger.visible());
     }
+
+    mod documents {
+        use bson::{RawDocumentBuf, doc};
+
+        use super::*;
+        use crate::cache::document::hash;
+        use crate::event::DocumentChange;
+
+        const TOKEN: &str = "8265EB6D3B000000022B042C0100296E5A1004";
+
+        fn raw(document: bson::Document) -> RawDocumentBuf {
+            RawDocumentBuf::try_from(&document).unwrap()
+        }
+
+        fn on(field: &str, value: i32) -> Vec<Dependency> {
+            vec![Dependency {
+                table: TableName::new("d", "t"),
+                equalities: vec![Equality {
+                    column: field.into(),
+                    values: vec![hash(RawBsonRef::Int32(value)).unwrap()],
+                }],
+            }]
+        }
+
+        /// Which of some dependencies a change touches.
+        fn touched(
+            order: Order,
+            operation: Operation,
+            images: [Option<bson::Document>; 2],
+            dependencies: &[Vec<Dependency>],
+        ) -> Vec<bool> {
+            let mut ledger = Ledger::new();
+            for dependency in dependencies.iter().flatten() {
+                ledger.watch(dependency);
+            }
+            ledger.anchor(Place::Clock(1));
+            ledger.prove_places(|_| true);
+            let visible = ledger.visible();
+            let mut writer = BatchWriter::new();
+            writer.define(Arc::new(Shape {
+                id: 7,
+                layout: Arc::new(TableLayout {
+                    database: "d".into(),
+                    table: "t".into(),
+                    columns: Vec::new(),
+                    key: Vec::new(),
+                }),
+                present: Vec::new(),
+                synthetic: false,
+            }));
+            let key = raw(doc! { "shard": 9, "_id": 1 });
+            let images = images.map(|image| image.map(raw));
+            let bytes = |image: &Option<RawDocumentBuf>| {
+                image
+                    .as_ref()
+                    .map_or(Vec::new(), |image| image.as_bytes().to_vec())
+            };
+            let (before, after) = (bytes(&images[0]), bytes(&images[1]));
+            let change = DocumentChange {
+                committed_ms: 1.0,
+                transaction: "",
+                index: 0,
+                operation,
+                shape: 7,
+                key: key.as_bytes(),
+                before: &before,
+                after: &after,
+                update: &[],
+            };
+            writer.put_document(
+                &change,
+                |id| id.push('i'),
+                |position| crate::offset::MongodbOffset::write_position(position, TOKEN, false),
+                |_| (),
+            );
+            Feed::new(order).batch(&writer.take(), &mut ledger);
+            assert!(matches!(ledger.horizon(), Some((_, Place::Clock(clock))) if *clock > 1));
+            dependencies
+                .iter()
+                .map(|dependency| ledger.last_change(dependency) > visible)
+                .collect()
+        }
+
+        const EXACT: Order = Order::Positions {
+            has_exact_images: true,
+        };
+        const LOOKED_UP: Order = Order::Positions {
+            has_exact_images: false,
+        };
+
+        #[test]
+        fn the_key_is_always_known() {
+            let keys = [on("_id", 1), on("_id", 2)];
+            for operation in [Operation::Insert, Operation::Update, Operation::Delete] {
+                assert_eq!(touched(LOOKED_UP, operation, [None, None], &keys), [true, false]);
+            }
+        }
+
+        #[test]
+        fn other_fields_are_judged_where_every_image_is_there_and_of_that_moment() {
+            let fields = [on("a", 1), on("a", 2), on("a", 3)];
+            let (one, two) = (Some(doc! { "a": 1 }), Some(doc! { "a": [2] }));
+            let all = [true, true, true];
+            let images = || [one.clone(), two.clone()];
+            assert_eq!(
+                touched(EXACT, Operation::Update, images(), &fields),
+                [true, true, false]
+            );
+            assert_eq!(touched(LOOKED_UP, Operation::Update, images(), &fields), all);
+            assert_eq!(
+                touched(EXACT, Operation::Update, [None, two.clone()], &fields),
+                all
+            );
+            let insert = touched(LOOKED_UP, Operation::Insert, [None, two.clone()], &fields);
+            assert_eq!(insert, [false, true, false]);
+            let replace = touched(LOOKED_UP, Operation::Replace, images(), &fields);
+            assert_eq!(replace, [true, true, false]);
+            assert_eq!(touched(EXACT, Operation::Delete, [None, None], &fields), all);
+            let delete = touched(EXACT, Operation::Delete, [one.clone(), None], &fields);
+            assert_eq!(delete, [true, false, false]);
+        }
+    }
 }

@@ -308,6 +308,20 @@ impl Ledger {
         !self.needs_anchor
     }
 
+    /// The place that covers `sequence` and is not proved yet.
+    pub fn place_of(&self, sequence: Sequence) -> Option<&Place> {
+        let (_, place) = self.pending.iter().find(|(waiting, _)| *waiting >= sequence)?;
+        Some(place)
+    }
+
+    /// Up to which sequence everything is visible to whoever sees the places of which `is_covered` holds.
+    pub fn covered(&self, is_covered: impl Fn(&Place) -> bool) -> Sequence {
+        let leading = self.pending.iter().take_while(|(_, place)| is_covered(place));
+        leading
+            .map(|(sequence, _)| *sequence)
+            .fold(self.visible, Sequence::max)
+    }
+
     /// What has to be proved before `sequence` counts as visible: places that wait, up to it.
     pub fn pending(&self, sequence: Sequence) -> impl Iterator<Item = &Place> {
         self.pending
@@ -343,6 +357,10 @@ impl Ledger {
     }
 }
 
+fn clock((seconds, increment): (u32, u32)) -> u64 {
+    (u64::from(seconds) << 32) | u64::from(increment)
+}
+
 impl Place {
     /// What proves that everything up to a position is visible; `None` where positions of its kind have no part in proofs
     /// (MariaDB, which is proved by marks).
@@ -351,11 +369,14 @@ impl Place {
             Offset::MysqlGtid(set) => Some(Self::Gtids(set.clone())),
             Offset::MysqlFile { .. } => Some(Self::Since(Instant::now())),
             Offset::MariadbGtid(_) => None,
+            // Behind an event: up to its time. At a moment: before it, and nothing may have happened at it yet.
             Offset::Mongodb(MongodbOffset::Token { token, .. }) => {
-                MongodbOffset::time_of(token).map(Self::clock)
+                let clock = clock(MongodbOffset::time_of(token)?);
+                let is_moment = MongodbOffset::is_moment(token);
+                Some(Self::Clock(if is_moment { clock.checked_sub(1)? } else { clock }))
             }
             Offset::Mongodb(MongodbOffset::Time { seconds, increment }) => {
-                Some(Self::clock((*seconds, *increment)))
+                Some(Self::Clock(clock((*seconds, *increment)).checked_sub(1)?))
             }
             Offset::Sqlite(offset) => {
                 let inside = position.within.as_ref().map_or(0, |within| within.changes);
@@ -365,10 +386,6 @@ impl Place {
                 })
             }
         }
-    }
-
-    fn clock((seconds, increment): (u32, u32)) -> Self {
-        Self::Clock((u64::from(seconds) << 32) | u64::from(increment))
     }
 
     fn joined(&self, later: &Self) -> Self {
@@ -481,5 +498,22 @@ mod tests {
         ledger.anchor(Place::Since(Instant::now()));
         ledger.prove_places(|_| true);
         assert!(ledger.last_change(&on(&[])) <= ledger.visible());
+    }
+
+    #[test]
+    fn what_the_application_drops_is_proved_with_what_was_delivered_last() {
+        let all = on(&[]);
+        let mut ledger = watched(&[&all]);
+        ledger.row(&table(), &[]);
+        ledger.close(Place::Clock(5));
+        ledger.touch_dependency(&all[0]);
+        assert!(ledger.last_change(&all) > ledger.visible());
+        ledger.prove_places(|place| *place == Place::Clock(5));
+        assert!(ledger.last_change(&all) <= ledger.visible());
+        // A transaction that goes on is not.
+        ledger.row(&table(), &[]);
+        ledger.clear();
+        ledger.prove_places(|_| true);
+        assert!(ledger.last_change(&all) > ledger.visible());
     }
 }

@@ -26,9 +26,9 @@ const TYPICAL_ENTRY: usize = 512;
 pub enum Value {
     /// Rows of a query in the stream's encoding.
     Rows {
-        /// Cells; see [`event`](crate::event).
+        /// Cells; see [`event`](crate::event). Documents stand one after the other in its bytes.
         cells: Batch,
-        /// Their columns: a [`Shape`](crate::event::Shape) as JSON.
+        /// Their columns: a [`Shape`](crate::event::Shape) as JSON; empty where the rows are documents.
         shape: Arc<str>,
         /// Rows.
         count: u32,

@@ -110,6 +110,15 @@ impl MongodbOffset {
     }
 }
 
+impl MongodbOffset {
+    /// Whether a token is that of a moment (a "high water mark"), which an idle stream carries: behind the time stand the
+    /// version and a 0 where events have 128, as a key of an index holds them.
+    pub fn is_moment(token: &str) -> bool {
+        let is_numbered = token.get(18..20) == Some("2B");
+        is_numbered && token.get(22..24) == Some("29")
+    }
+}
+
 impl fmt::Display for MongodbOffset {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -155,6 +164,13 @@ mod tests {
         };
         assert!(position.to_string().starts_with("mongodb-time:1700000000.3~"));
         assert_eq!(Position::parse(&position.to_string()).unwrap(), position);
+    }
+
+    #[test]
+    fn a_token_of_a_moment_is_told_from_that_of_an_event() {
+        assert!(!MongodbOffset::is_moment(DATA));
+        assert!(MongodbOffset::is_moment("8265EB6D3B000000022B0429296E1404"));
+        assert!(!MongodbOffset::is_moment("82"));
     }
 
     #[test]

@@ -24,6 +24,8 @@ pub enum Param {
     Unsigned(u64),
     /// A floating-point number.
     Real(f64),
+    /// An integer beyond the range of these, in decimal digits.
+    Wide(String),
     /// Text.
     Text(String),
     /// Bytes.
@@ -48,6 +50,7 @@ impl Param {
             Self::Unsigned(value) => key.part(13, &value.to_be_bytes()),
             Self::Real(value) => key.part(14, &value.to_bits().to_be_bytes()),
             Self::Text(text) => key.part(15, text.as_bytes()),
+            Self::Wide(digits) => key.part(16, digits.as_bytes()),
         }
     }
 }
@@ -62,6 +65,13 @@ pub enum Read {
         /// What its placeholders stand for.
         params: Vec<Param>,
     },
+    /// Documents of a collection of MongoDB.
+    Find {
+        /// `database.collection`, or a collection of the URL's database.
+        namespace: String,
+        /// A BSON document with `filter`, and perhaps `projection`, `sort`, `limit`, `skip`.
+        request: Vec<u8>,
+    },
 }
 
 impl Read {
@@ -74,6 +84,10 @@ impl Read {
                     param.identify(key);
                 }
             }
+            Self::Find { namespace, request } => {
+                key.part(5, namespace.as_bytes());
+                key.part(6, request);
+            }
         }
     }
 }
@@ -84,8 +98,33 @@ pub(super) type Outcome = Result<Arc<Value>>;
 /// What the answer to a read depends on, or why it is not kept.
 pub(super) type Verdict = std::result::Result<Arc<[Dependency]>, Arc<str>>;
 
-/// A table with columns and the integers that they have; an empty column stands for the table's key.
-pub type Named = (String, Vec<(String, i128)>);
+/// A table with columns and the values that they have; an empty column stands for the table's key.
+pub type Named = (String, Vec<(String, NamedValue)>);
+
+/// A value by which rows are told apart.
+#[derive(Debug, Clone, PartialEq)]
+pub enum NamedValue {
+    /// An integer.
+    Integer(i128),
+    /// A value of MongoDB.
+    Bson(bson::RawBson),
+}
+
+impl NamedValue {
+    /// A value of MongoDB from extended JSON.
+    pub fn from_extended_json(value: serde_json::Value) -> Option<Self> {
+        let value = bson::Bson::try_from(value).ok()?;
+        bson::RawBson::try_from(value).ok().map(Self::Bson)
+    }
+
+    /// The value of an integer.
+    pub(super) fn integer(&self) -> Option<i128> {
+        match self {
+            Self::Integer(value) => Some(*value),
+            Self::Bson(_) => None,
+        }
+    }
+}
 
 /// An answer with what is proved of it.
 pub(super) struct Asked {
@@ -143,6 +182,14 @@ pub(super) trait Backend: Send + Sync {
 
     /// Closes the connections; reads fail afterwards.
     fn close(&self) -> BoxFuture<'_, ()>;
+}
+
+/// A source was asked in a way that its kind does not know.
+pub(super) fn wrong_kind(expected: &str, found: &str) -> Error {
+    Error::new(
+        Code::ArgumentInvalid,
+        format!("{found} is not for this kind of source, which is asked by {expected}."),
+    )
 }
 
 /// `after` holds a position of another kind of source.

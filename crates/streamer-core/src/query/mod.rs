@@ -17,24 +17,29 @@
 
 mod backend;
 mod figures;
+mod mongodb;
 mod mysql;
 mod own;
 mod service;
+mod sqlite;
 mod state;
 
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-pub use backend::{Executed, Named, Param, Read};
+pub use backend::{Executed, Named, NamedValue, Param, Read};
 pub use mysql::SETTLE;
 pub use service::Queries;
 
+use backend::Backend;
+use mongodb::Mongodb;
 use mysql::Mysql;
+use sqlite::Sqlite;
 use state::State;
 
 use crate::cache::Order;
-use crate::config::{Config, ConnectorConfig};
+use crate::config::{Config, ConnectorConfig, FullDocument};
 use crate::event::Batch;
 use crate::pipeline::Observer;
 use crate::source::{Beat, Gap, SchemaChange};
@@ -56,19 +61,29 @@ pub struct Sources(HashMap<String, Arc<Queries>>);
 impl Sources {
     /// For the sources of a configuration. Nothing connects yet.
     pub fn new(config: &Config) -> Self {
-        let heartbeat = config.heartbeat.timeout;
-        let of = config.sources.iter().filter_map(|source| {
-            let ConnectorConfig::Mysql(mysql) = &source.connector else {
-                return None;
+        let of = config.sources.iter().map(|source| {
+            let settings = config.cache.filter(|_| may_keep(&source.connector));
+            let state = Arc::new(State::new(source, settings, config.heartbeat.timeout));
+            let own = Arc::clone(&state);
+            let (backend, order): (Box<dyn Backend>, Order) = match &source.connector {
+                ConnectorConfig::Mysql(mysql) => {
+                    (Box::new(Mysql::new(own, mysql.clone())), Order::Transactions)
+                }
+                ConnectorConfig::Mongodb(mongodb) => {
+                    let has_exact_images = matches!(
+                        mongodb.full_document,
+                        FullDocument::WhenAvailable | FullDocument::Required
+                    );
+                    let backend = Mongodb::new(own, mongodb.clone(), config.heartbeat);
+                    (Box::new(backend), Order::Positions { has_exact_images })
+                }
+                ConnectorConfig::Sqlite(sqlite) => {
+                    let has_exact_images = true;
+                    let backend = Sqlite::new(own, sqlite);
+                    (Box::new(backend), Order::Positions { has_exact_images })
+                }
             };
-            // Which of several servers answers is not known.
-            let settings = config.cache.filter(|_| mysql.addresses.len() == 1);
-            let state = Arc::new(State::new(source, settings, heartbeat));
-            let backend = Box::new(Mysql::new(Arc::clone(&state), mysql.clone()));
-            Some((
-                source.name.clone(),
-                Arc::new(Queries::new(state, backend, Order::Transactions)),
-            ))
+            (source.name.clone(), Arc::new(Queries::new(state, backend, order)))
         });
         Self(of.collect())
     }
@@ -90,6 +105,17 @@ impl Sources {
     /// All.
     pub fn all(&self) -> impl Iterator<Item = &Arc<Queries>> {
         self.0.values()
+    }
+}
+
+/// Whether the log shows every change of what is read.
+fn may_keep(connector: &ConnectorConfig) -> bool {
+    match connector {
+        // Which of several servers answers is not known.
+        ConnectorConfig::Mysql(mysql) => mysql.addresses.len() == 1,
+        // What a pipeline of the user's leaves out is not seen.
+        ConnectorConfig::Mongodb(mongodb) => mongodb.pipeline.is_empty(),
+        ConnectorConfig::Sqlite(_) => true,
     }
 }
 

@@ -53,6 +53,7 @@ impl Queries {
     // What the source hands over.
 
     pub(super) fn connected(&self, server: Option<Arc<str>>, position: Option<&str>) {
+        self.state.reached(position.map(Arc::from).as_ref());
         {
             let mut ledger = self.state.cache.ledger().write();
             ledger.everything();
@@ -69,6 +70,10 @@ impl Queries {
     }
 
     pub(super) fn batch(&self, batch: &Batch) {
+        self.state.reached(batch.position.as_ref());
+        if self.state.settings.is_none() {
+            return;
+        }
         let redefines = {
             let mut feed = self.feed.lock();
             let mut ledger = self.state.cache.ledger().write();
@@ -85,6 +90,7 @@ impl Queries {
     }
 
     pub(super) fn schema(&self, change: &SchemaChange) {
+        self.state.reached(Some(&change.position));
         {
             let mut ledger = self.state.cache.ledger().write();
             match &change.table {
@@ -99,12 +105,14 @@ impl Queries {
         self.state.sign();
     }
 
-    pub(super) fn gap(&self, _: &Gap) {
+    pub(super) fn gap(&self, gap: &Gap) {
+        self.state.reached(gap.to.as_ref());
         self.state.cache.ledger().write().everything();
         self.backend.forget_definitions();
     }
 
     pub(super) fn beat(&self, beat: &Beat) {
+        self.state.reached(Some(&beat.position));
         anchor(&mut self.state.cache.ledger().write(), &beat.position);
         self.state.sign();
     }
@@ -197,6 +205,10 @@ impl Queries {
                     // It began with at least what we must see.
                     Some((begun, outcome)) if *begun >= need => Ok(outcome.clone()),
                     _ => {
+                        // One may have landed since memory was asked.
+                        if let Some(value) = self.state.cache.get(&sought.key) {
+                            return Ok(value);
+                        }
                         let (sender, receiver) = watch::channel(None);
                         flights.insert(sought.key, (need, receiver.clone()));
                         Err((sender, receiver))
@@ -305,6 +317,11 @@ impl Queries {
     /// Closes the connections; queries fail afterwards.
     pub async fn close(&self) {
         self.backend.close().await;
+    }
+
+    /// The position that reading has reached: what was delivered lies before it.
+    pub fn position(&self) -> Option<Arc<str>> {
+        self.state.position().filter(|position| !position.is_empty())
     }
 
     /// Drops everything.

@@ -35,6 +35,7 @@ pub(super) struct State {
     pub cache: Cache,
     silence: Duration,
     life: Mutex<Life>,
+    position: Mutex<Option<Arc<str>>>,
 }
 
 impl State {
@@ -53,7 +54,20 @@ impl State {
                 server: None,
                 last_sign: Instant::now(),
             }),
+            position: Mutex::new(None),
         }
+    }
+
+    /// Everything that was handed over lies before this position.
+    pub fn reached(&self, position: Option<&Arc<str>>) {
+        if let Some(position) = position {
+            *self.position.lock() = Some(Arc::clone(position));
+        }
+    }
+
+    /// The position that was reached last.
+    pub fn position(&self) -> Option<Arc<str>> {
+        self.position.lock().clone()
     }
 
     /// The source streams from this server.

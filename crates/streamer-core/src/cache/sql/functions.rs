@@ -191,6 +191,124 @@ const DETERMINISTIC: &[&str] = &[
     "yearweek",
 ];
 
+/// The same of SQLite, operators that are functions there among them. Its functions of dates are left out: each takes the
+/// text `now`, which may as well stand in a column.
+const DETERMINISTIC_IN_SQLITE: &[&str] = &[
+    "->",
+    "->>",
+    "abs",
+    "acos",
+    "acosh",
+    "asin",
+    "asinh",
+    "atan",
+    "atan2",
+    "atanh",
+    "avg",
+    "ceil",
+    "ceiling",
+    "char",
+    "coalesce",
+    "concat",
+    "concat_ws",
+    "cos",
+    "cosh",
+    "count",
+    "cume_dist",
+    "degrees",
+    "dense_rank",
+    "exp",
+    "first_value",
+    "floor",
+    "format",
+    "glob",
+    "group_concat",
+    "hex",
+    "if",
+    "ifnull",
+    "iif",
+    "instr",
+    "json",
+    "json_array",
+    "json_array_length",
+    "json_error_position",
+    "json_extract",
+    "json_group_array",
+    "json_group_object",
+    "json_insert",
+    "json_object",
+    "json_patch",
+    "json_pretty",
+    "json_quote",
+    "json_remove",
+    "json_replace",
+    "json_set",
+    "json_type",
+    "json_valid",
+    "jsonb",
+    "jsonb_array",
+    "jsonb_extract",
+    "jsonb_group_array",
+    "jsonb_group_object",
+    "jsonb_insert",
+    "jsonb_object",
+    "jsonb_patch",
+    "jsonb_remove",
+    "jsonb_replace",
+    "jsonb_set",
+    "lag",
+    "last_value",
+    "lead",
+    "length",
+    "like",
+    "likelihood",
+    "likely",
+    "ln",
+    "log",
+    "log10",
+    "log2",
+    "lower",
+    "ltrim",
+    "max",
+    "min",
+    "mod",
+    "nth_value",
+    "ntile",
+    "nullif",
+    "octet_length",
+    "percent_rank",
+    "pi",
+    "pow",
+    "power",
+    "printf",
+    "quote",
+    "radians",
+    "rank",
+    "replace",
+    "round",
+    "row_number",
+    "rtrim",
+    "sign",
+    "sin",
+    "sinh",
+    "sqrt",
+    "string_agg",
+    "substr",
+    "substring",
+    "sum",
+    "tan",
+    "tanh",
+    "total",
+    "trim",
+    "trunc",
+    "typeof",
+    "unhex",
+    "unicode",
+    "unlikely",
+    "upper",
+    "zeroblob",
+];
+
 /// Words that are calls without parentheses.
 const NILADIC: &[&str] = &[
     "current_date",
@@ -211,6 +329,11 @@ pub(super) fn is_deterministic(name: &str) -> bool {
     DETERMINISTIC.binary_search(&name).is_ok()
 }
 
+/// The same for SQLite.
+pub fn is_deterministic_in_sqlite(name: &str) -> bool {
+    DETERMINISTIC_IN_SQLITE.binary_search(&name).is_ok()
+}
+
 /// Whether a bare word, lower case, is a call.
 pub(super) fn is_niladic(name: &str) -> bool {
     NILADIC.contains(&name)
@@ -219,7 +342,8 @@ pub(super) fn is_niladic(name: &str) -> bool {
 #[cfg(test)]
 mod tests {
     #[test]
-    fn the_list_is_sorted_so_that_it_can_be_bisected() {
+    fn the_lists_are_sorted_so_that_they_can_be_bisected() {
         assert!(super::DETERMINISTIC.is_sorted());
+        assert!(super::DETERMINISTIC_IN_SQLITE.is_sorted());
     }
 }

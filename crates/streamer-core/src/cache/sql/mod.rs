@@ -16,6 +16,7 @@ mod functions;
 mod plan;
 mod template;
 
+pub use functions::is_deterministic_in_sqlite;
 pub use plan::{Catalog, Plan, Planned, TableFacts};
 pub use template::{Operand, TableUse, Template};
 

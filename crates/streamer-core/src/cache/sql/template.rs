@@ -7,12 +7,12 @@ use sqlparser::ast::{
     SelectFlavor, SetExpr, Statement, TableFactor, TableWithJoins, UnaryOperator, Value, ValueWithSpan,
     Visit, Visitor,
 };
-use sqlparser::dialect::MySqlDialect;
+use sqlparser::dialect::{Dialect, MySqlDialect, SQLiteDialect};
 use sqlparser::parser::Parser;
 use sqlparser::tokenizer::Location;
 
 use super::Uncacheable;
-use super::functions::{is_deterministic, is_niladic};
+use super::functions::{is_deterministic, is_deterministic_in_sqlite, is_niladic};
 
 /// Longest text that is read.
 const MAX_BYTES: usize = 256 << 10;
@@ -60,9 +60,22 @@ impl Template {
     /// # Errors
     /// Why its result is not cached.
     pub fn parse(text: &str) -> Result<Self, Uncacheable> {
+        check_length(text)?;
         check_text(text)?;
-        let dialect = MySqlDialect {};
-        let parsed = Parser::new(&dialect)
+        Self::read(text, &MySqlDialect {}, is_deterministic)
+    }
+
+    /// Reads a text in SQLite's dialect.
+    ///
+    /// # Errors
+    /// What is not known here.
+    pub fn parse_sqlite(text: &str) -> Result<Self, Uncacheable> {
+        check_length(text)?;
+        Self::read(text, &SQLiteDialect {}, is_deterministic_in_sqlite)
+    }
+
+    fn read(text: &str, dialect: &dyn Dialect, may_call: fn(&str) -> bool) -> Result<Self, Uncacheable> {
+        let parsed = Parser::new(dialect)
             .with_recursion_limit(MAX_DEPTH)
             .try_with_sql(text)
             .and_then(|mut parser| parser.parse_statements())
@@ -70,7 +83,13 @@ impl Template {
         let [Statement::Query(query)] = parsed.as_slice() else {
             return Err(Uncacheable::because("it is not a single SELECT"));
         };
-        let mut reading = Reading::default();
+        let mut reading = Reading {
+            uses: Vec::new(),
+            relations: Vec::new(),
+            expressions: Vec::new(),
+            placeholders: Vec::new(),
+            may_call,
+        };
         if let ControlFlow::Break(refusal) = query.visit(&mut reading) {
             return Err(refusal);
         }
@@ -78,11 +97,15 @@ impl Template {
     }
 }
 
-/// What the server's lexer would take for something else than the parser's.
-fn check_text(text: &str) -> Result<(), Uncacheable> {
+fn check_length(text: &str) -> Result<(), Uncacheable> {
     if text.len() > MAX_BYTES {
         return Err(Uncacheable::because("the statement is longer than 256 KiB"));
     }
+    Ok(())
+}
+
+/// What the server's lexer would take for something else than the parser's.
+fn check_text(text: &str) -> Result<(), Uncacheable> {
     if ["/*!", "/*M!", "/*m!", "/*+"]
         .iter()
         .any(|hint| text.contains(hint))
@@ -108,8 +131,9 @@ fn check_text(text: &str) -> Result<(), Uncacheable> {
     Ok(())
 }
 
-#[derive(Default)]
 struct Reading {
+    /// Whether a function, lower case, may stand in what is cached.
+    may_call: fn(&str) -> bool,
     uses: Vec<(TableUse, PendingEqualities)>,
     relations: Vec<(Option<String>, String)>,
     expressions: Vec<String>,
@@ -217,7 +241,7 @@ impl Visitor for Reading {
 
     fn pre_visit_expr(&mut self, expression: &Expr) -> Step {
         match expression {
-            Expr::Function(function) => check_function(function),
+            Expr::Function(function) => check_function(function, self.may_call),
             Expr::BinaryOp { op, .. } => check_operator(op),
             Expr::UnaryOp { op, .. } => match op {
                 UnaryOperator::Plus
@@ -262,7 +286,7 @@ fn is_read(body: &SetExpr) -> bool {
     }
 }
 
-fn check_function(function: &Function) -> Step {
+fn check_function(function: &Function, may_call: fn(&str) -> bool) -> Step {
     let [part] = function.name.0.as_slice() else {
         return refuse("it calls a stored function");
     };
@@ -270,7 +294,7 @@ fn check_function(function: &Function) -> Step {
         return refuse("it calls something that is not known here");
     };
     let name = ident.value.to_lowercase();
-    if is_deterministic(&name) {
+    if may_call(&name) {
         ControlFlow::Continue(())
     } else {
         refuse(format!(

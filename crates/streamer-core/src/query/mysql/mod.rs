@@ -21,6 +21,7 @@ use self::pool::{Connections, texts, within};
 use self::proof::{Means, is_server, prove};
 use super::backend::{
     Asked, Backend, Executed, Named, Outcome, Param, Read, Verdict, foreign_position, position_not_visible,
+    wrong_kind,
 };
 use super::state::State;
 use crate::cache::sql::{TableFacts, Template};
@@ -52,7 +53,8 @@ fn bound(param: &Param) -> Bound {
         Param::Integer(value) => Bound::Int(*value),
         Param::Unsigned(value) => Bound::UInt(*value),
         Param::Real(value) => Bound::Double(*value),
-        Param::Text(text) => Bound::Bytes(text.clone().into_bytes()),
+        // Wider than any column: as decimal text, which the server converts.
+        Param::Text(text) | Param::Wide(text) => Bound::Bytes(text.clone().into_bytes()),
         Param::Bytes(bytes) => Bound::Bytes(bytes.clone()),
     }
 }
@@ -62,9 +64,11 @@ fn bound_all(params: &[Param]) -> Vec<Bound> {
 }
 
 /// The statement of a read, the only kind that these servers know.
-fn statement(read: &Read) -> (&str, &[Param]) {
-    let Read::Sql { sql, params } = read;
-    (sql, params)
+fn statement(read: &Read) -> Result<(&str, &[Param])> {
+    match read {
+        Read::Sql { sql, params } => Ok((sql, params)),
+        Read::Find { .. } => Err(wrong_kind("query()", "find()")),
+    }
 }
 
 impl Mysql {
@@ -115,7 +119,7 @@ impl Mysql {
     }
 
     async fn answer(&self, read: &Read) -> Outcome {
-        let (sql, params) = statement(read);
+        let (sql, params) = statement(read)?;
         let connections = self.connections().await;
         // What is not known to be a plain read may leave something in its session.
         let mut connection = match Template::parse(sql) {
@@ -241,9 +245,10 @@ impl Mysql {
                 } else {
                     column.to_lowercase()
                 };
-                integers.contains(&column).then(|| Equality {
+                let value = value.integer().filter(|_| integers.contains(&column))?;
+                Some(Equality {
                     column: column.into(),
-                    values: vec![*value],
+                    values: vec![value],
                 })
             });
             found.push(Dependency {
@@ -267,7 +272,7 @@ impl Backend for Mysql {
 
     fn judge<'a>(&'a self, read: &'a Read) -> BoxFuture<'a, Result<Verdict>> {
         async move {
-            let (sql, params) = statement(read);
+            let (sql, params) = statement(read)?;
             let plan = self.plan(sql).await?;
             Ok(plan.map(|plan| {
                 let integers: Vec<Option<i128>> = params.iter().map(Param::integer).collect();
@@ -304,7 +309,7 @@ impl Backend for Mysql {
 
     fn explain<'a>(&'a self, read: &'a Read) -> BoxFuture<'a, Result<serde_json::Value>> {
         async move {
-            let (sql, _) = statement(read);
+            let (sql, _) = statement(read)?;
             Ok(match self.plan(sql).await? {
                 Ok(plan) => {
                     let depends = plan

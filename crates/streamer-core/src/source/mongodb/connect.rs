@@ -32,6 +32,26 @@ pub struct Connected {
 /// `ERR_STREAMER_HOST_UNKNOWN` where DNS does not know the deployment, `ERR_STREAMER_CONFIG_INVALID` where the driver refuses an
 /// option, `ERR_STREAMER_TLS_FAILED` where it cannot use the certificates.
 pub async fn connect(config: &MongodbConfig, heartbeat: Heartbeat) -> Result<Connected> {
+    let mut options = options(config, heartbeat).await?;
+    options.retry_reads = Some(false);
+    make(config, options)
+}
+
+/// The same for reads: so many connections to each server where the URL does not say.
+///
+/// # Errors
+/// As [`connect`].
+pub async fn connect_pool(
+    config: &MongodbConfig,
+    heartbeat: Heartbeat,
+    max_connections: u32,
+) -> Result<Connected> {
+    let mut options = options(config, heartbeat).await?;
+    options.max_pool_size.get_or_insert(max_connections);
+    make(config, options)
+}
+
+async fn options(config: &MongodbConfig, heartbeat: Heartbeat) -> Result<ClientOptions> {
     let mut options = ClientOptions::parse(config.url.reveal())
         .await
         .map_err(|error| client_error(&error))?;
@@ -40,12 +60,15 @@ pub async fn connect(config: &MongodbConfig, heartbeat: Heartbeat) -> Result<Con
         .get_or_insert_with(|| "ultimate-streaming".to_owned());
     options.server_selection_timeout.get_or_insert(SELECTION);
     options.connect_timeout.get_or_insert(CONNECT);
-    options.retry_reads = Some(false);
     // A member that went away is noticed by its monitor no later than by silence.
     let pace = heartbeat
         .timeout
         .clamp(Duration::from_millis(500), Duration::from_secs(10));
     options.heartbeat_freq.get_or_insert(pace);
+    Ok(options)
+}
+
+fn make(config: &MongodbConfig, mut options: ClientOptions) -> Result<Connected> {
     let criteria = options.selection_criteria.clone();
     // The driver reads the files while the client is made; they are gone when this returns.
     let mut files = Vec::new();

@@ -15,4 +15,6 @@ mod scope;
 mod stream;
 mod transaction;
 
+pub use connect::{Connected, connect_pool};
 pub use connector::MongodbConnector;
+pub use failure::client_error;

@@ -11,6 +11,7 @@ use rusqlite::{Connection, TransactionBehavior};
 use tokio::sync::{mpsc, oneshot};
 
 use super::entries::{Entries, Limits};
+use super::facts::{file_identity, schema_version};
 use super::failure::{failure, is_busy};
 use super::install::{Installed, Refusal, install};
 use super::log;
@@ -385,11 +386,6 @@ impl std::convert::From<rusqlite::Error> for Trouble {
     }
 }
 
-fn schema_version(conn: &Connection) -> rusqlite::Result<i64> {
-    conn.prepare_cached("PRAGMA schema_version")?
-        .query_row([], |row| row.get(0))
-}
-
 fn refused(refusal: Refusal, path: &std::path::Path) -> Error {
     match refusal {
         Refusal::Sqlite(error) => failure(&error, path),
@@ -435,22 +431,6 @@ fn warning(installed: &Installed) -> Option<Error> {
         );
     }
     None
-}
-
-/// Which file it is: device and number.
-fn file_identity(path: &std::path::Path) -> Option<(u64, u64)> {
-    let metadata = std::fs::metadata(path).ok()?;
-    #[cfg(unix)]
-    {
-        use std::os::unix::fs::MetadataExt;
-        Some((metadata.dev(), metadata.ino()))
-    }
-    #[cfg(not(unix))]
-    {
-        // A file that is open cannot be replaced there.
-        let _ = metadata;
-        Some((0, 0))
-    }
 }
 
 /// Our clock, in ms since the epoch.

@@ -16,6 +16,7 @@
 
 mod connector;
 mod entries;
+mod facts;
 mod failure;
 mod follower;
 mod install;
@@ -29,7 +30,9 @@ mod triggers;
 mod watch;
 
 pub use connector::SqliteConnector;
-pub use removal::{Removed, remove};
+pub use facts::{Shown, TableState, file_identity, schema_version, shown, table_state};
+pub use failure::failure;
+pub use removal::{Removed, open, remove};
 
 #[cfg(test)]
 mod tests;
