@@ -1,6 +1,6 @@
 'use strict'
 
-// npm run bench:cache [-- --server mysql --server mariadb --seconds 30 --keys 100000 --reads 10000 --runs 1]
+// npm run bench:cache [-- --server mysql --server mariadb --server mongodb --seconds 30 --keys 100000 --reads 10000 --runs 1]
 //
 // Reads by key (Zipf 0.99) while another process writes 5 % of all operations, through this cache and through caches that keep a value for
 // a time. Queries are counted by the server itself; a read is stale that returns less than had been delivered before it began.
@@ -8,9 +8,10 @@
 const { fork } = require('node:child_process')
 const path = require('node:path')
 const { parseArgs } = require('node:util')
-const { freshDatabase, openKit } = require('../../__test__/support/servers')
+const { openKit } = require('../../__test__/support/servers')
 const { machine } = require('../machine')
 const { table, withSpread } = require('../table')
+const { databaseOf } = require('./databases')
 const { installed } = require('../../__test__/support/installed')
 
 const WRITES = 0.05
@@ -37,21 +38,15 @@ function message(child) {
   })
 }
 
-/** @param {any} connection */
-async function selects(connection) {
-  const [rows] = await connection.query("SHOW GLOBAL STATUS LIKE 'Com_select'")
-  return Number(rows[0].Value)
-}
-
-/** One contender's run. @param {any} connection @param {any} options */
-async function run(connection, { name, ttlMs, ...options }) {
+/** One contender's run. @param {() => Promise<number>} queries @param {any} options */
+async function run(queries, { name, ttlMs, ...options }) {
   const writer = start(SCRIPTS.writer, { ...options, perSecond: (options.perSecond * WRITES) / (1 - WRITES) })
   await message(writer)
   const reader = start(SCRIPTS.reader, { name, ttlMs, ...options })
   for (;;) {
     const said = await message(reader)
     if (said === 'queries') {
-      reader.send(await selects(connection))
+      reader.send(await queries())
       continue
     }
     const ended = message(writer)
@@ -64,29 +59,32 @@ async function run(connection, { name, ttlMs, ...options }) {
 async function compare(kind, values) {
   const kit = await openKit()
   const server = await kit[kind]()
-  const database = await freshDatabase(server)
-  const connection = await database.connect()
+  const database = await databaseOf(kind).fresh(server)
   const keys = Number(values.keys)
-  await connection.query(
-    'CREATE TABLE items (id INT PRIMARY KEY, version INT NOT NULL, text VARCHAR(200) NOT NULL)'
-  )
   for (let id = 1; id <= keys; id += 1000) {
-    const rows = Array.from({ length: Math.min(1000, keys - id + 1) }, (_, n) => [
-      id + n,
-      1,
-      `item ${id + n} `.repeat(8),
-    ])
-    await connection.query('INSERT INTO items VALUES ?', [rows])
+    const items = Array.from({ length: Math.min(1000, keys - id + 1) }, (_, n) => ({
+      id: id + n,
+      version: 1,
+      text: `item ${id + n} `.repeat(8),
+    }))
+    await database.fill(items)
   }
   const seconds = Number(values.seconds)
-  const options = { url: database.url, keys, perSecond: Number(values.reads), seconds, warmSeconds: seconds }
+  const options = {
+    kind,
+    url: database.url,
+    keys,
+    perSecond: Number(values.reads),
+    seconds,
+    warmSeconds: seconds,
+  }
   /** @type {Map<string, any[]>} */
   const results = new Map()
   for (let turn = 0; turn < Number(values.runs); turn++) {
     for (const [name, ttlMs] of CONTENDERS) {
       const label = ttlMs === 0 ? String(name) : `${name}, ${Number(ttlMs) / 1000} s`
       console.error(`${kind}: ${label}`)
-      const result = await run(connection, { name, ttlMs, ...options })
+      const result = await run(database.queries, { name, ttlMs, ...options })
       results.set(label, [...(results.get(label) ?? []), result])
     }
   }
@@ -113,14 +111,14 @@ async function compare(kind, values) {
     table(['', 'reads without a query', 'stale reads', 'p50 ms', 'p99 ms', 'most reads/s', 'RSS MB'], rows)
   )
   console.log(`\n${JSON.stringify(results.get('ultimate-streaming')?.at(-1)?.stats)}`)
-  await connection.end()
+  await database.end()
   await kit.close()
 }
 
 async function main() {
   const { values } = parseArgs({
     options: {
-      server: { type: 'string', multiple: true, default: ['mysql', 'mariadb'] },
+      server: { type: 'string', multiple: true, default: ['mysql', 'mariadb', 'mongodb'] },
       seconds: { type: 'string', default: '30' },
       keys: { type: 'string', default: '100000' },
       reads: { type: 'string', default: '10000' },
@@ -128,7 +126,9 @@ async function main() {
     },
   })
   const { version } = require('../../package.json')
-  const peers = ['lru-cache', 'cacheable', 'bentocache', 'mysql2'].map(name => `${name} ${installed(name)}`)
+  const peers = ['lru-cache', 'cacheable', 'bentocache', 'mysql2', 'mongodb'].map(
+    name => `${name} ${installed(name)}`
+  )
   console.log(`${machine()}; ultimate-streaming ${version}, ${peers.join(', ')}; ${values.runs} runs`)
   for (const kind of values.server) await compare(kind, values)
 }

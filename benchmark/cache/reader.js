@@ -4,10 +4,12 @@
 // against what had been delivered before the read began.
 
 const { Streamer } = require('../..')
-const { CONTENDERS } = require('./contenders')
+const { contender } = require('./contenders')
+const { databaseOf } = require('./databases')
 const { zipf } = require('./zipf')
 
-const { name, ttlMs, url, keys, perSecond, warmSeconds, seconds } = JSON.parse(process.argv[2])
+const { name, ttlMs, kind, url, keys, perSecond, warmSeconds, seconds } = JSON.parse(process.argv[2])
+const database = databaseOf(kind)
 const CALLERS = 64
 const FAST_SECONDS = 5
 
@@ -22,15 +24,23 @@ function queries() {
   })
 }
 
+/** Notes the newest delivered version of each key. @param {any} streamer @param {Int32Array} delivered */
+function follow(streamer, delivered) {
+  streamer.on('batch', batch => {
+    for (const change of /** @type {any[]} */ (batch)) {
+      const [id, version] = database.version(change)
+      delivered[id] = version
+    }
+  })
+}
+
 async function main() {
   const delivered = new Int32Array(keys + 1)
   const isOurs = name === 'ultimate-streaming'
   const streamer = new Streamer({ source: { url, tables: ['items'] }, cache: isOurs })
-  streamer.on('batch', batch => {
-    for (const { after } of /** @type {any[]} */ (batch)) delivered[after.id] = after.version
-  })
+  follow(streamer, delivered)
   await streamer.start()
-  const { read, close } = await CONTENDERS[name](url, streamer, ttlMs)
+  const { read, close } = await contender(name, database, url, streamer, ttlMs)
   const next = zipf(keys, 3)
   let [reads, stale, worst] = [0, 0, 0]
   const times = []

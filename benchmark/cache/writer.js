@@ -1,15 +1,15 @@
 'use strict'
 
-// Another process that writes: `node writer.js <json>` with `{ url, keys, perSecond }`, until it is told to end.
+// Another process that writes: `node writer.js <json>` with `{ kind, url, keys, perSecond }`, until it is told to end.
 
-const mysql = require('mysql2/promise')
+const { databaseOf } = require('./databases')
 const { zipf } = require('./zipf')
 
-const { url, keys, perSecond } = JSON.parse(process.argv[2])
+const { kind, url, keys, perSecond } = JSON.parse(process.argv[2])
 const TICK_MS = 5
 
 async function main() {
-  const connection = await mysql.createConnection({ uri: url })
+  const { write, end } = await databaseOf(kind).writer(url)
   const next = zipf(keys, 2)
   const began = performance.now()
   let written = 0
@@ -19,12 +19,12 @@ async function main() {
   while (!isEnding) {
     const due = ((performance.now() - began) / 1000) * perSecond
     while (written < due && !isEnding) {
-      await connection.execute('UPDATE items SET version = version + 1 WHERE id = ?', [next()])
+      await write(next())
       written++
     }
     await new Promise(resolve => setTimeout(resolve, TICK_MS))
   }
-  await connection.end()
+  await end()
   process.send?.({ written }, () => process.disconnect())
 }
 
