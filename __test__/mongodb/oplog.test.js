@@ -25,7 +25,9 @@ let server
 let client
 before(async () => {
   kit = await openKit()
-  server = await kit.mongodb({ args: ['--setParameter', 'enableTestCommands=1'] })
+  // Transactions are divided as those over 16 MB are, for which a small server has no room.
+  const parameters = ['enableTestCommands=1', 'maxNumberOfTransactionOperationsInSingleOplogEntry=2']
+  server = await kit.mongodb({ args: parameters.flatMap(parameter => ['--setParameter', parameter]) })
   client = await MongoClient.connect(server.url, { writeConcern: { w: 'majority' } })
 })
 after(async () => {
@@ -225,15 +227,14 @@ describe('the same as a change stream says', () => {
     )
   })
 
-  test('transactions: over 16 MB, prepared and committed or not, and with definitions inside', async () => {
+  test('transactions: over several entries, prepared and committed or not, and with definitions inside', async () => {
     const { db, url } = fresh()
     const [t, u] = ['t', 'u'].map(name => db.collection(name))
     await t.insertOne(/** @type {any} */ ({ _id: 0 }))
     const streams = await both(url)
     await client.withSession(session =>
       session.withTransaction(async () => {
-        for (let _id = 1; _id <= 3; _id++)
-          await t.insertOne(/** @type {any} */ ({ _id, big: 'x'.repeat(6 << 20) }), { session })
+        for (let _id = 1; _id <= 5; _id++) await t.insertOne(/** @type {any} */ ({ _id }), { session })
       })
     )
     await client.withSession(session =>
@@ -254,6 +255,8 @@ describe('the same as a change stream says', () => {
       1,
       2,
       3,
+      4,
+      5,
       1,
       0,
       'beside commitTransaction',
@@ -262,8 +265,8 @@ describe('the same as a change stream says', () => {
       1,
     ])
     assert.deepEqual(
-      changes.slice(0, 3).map(({ transaction }) => transaction.last),
-      [false, false, true]
+      changes.slice(0, 5).map(({ transaction }) => transaction.last),
+      [false, false, false, false, true]
     )
   })
 })
