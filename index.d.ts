@@ -376,8 +376,26 @@ export interface CacheConfig {
   maxBytes?: number
   /** How long a value is kept where nothing changes it, give or take a tenth. Default 300000. */
   ttlMs?: number
-  /** What reads do while a source is not followed. `bypass` (default) asks the database; `stale` answers from memory; `refuse` rejects. */
+  /**
+   * What reads do while a source is not followed. `bypass` (default) asks the database. `stale` answers from memory, and marks rows
+   * with `rows[Symbol.for('ultimate-streaming.stale')] === true`. `refuse` rejects with `ERR_STREAMER_CONNECTION_LOST`.
+   */
   whenDisconnected?: 'bypass' | 'stale' | 'refuse'
+  /**
+   * A Redis that processes share: `redis://user:password@host:6379/0`, `rediss://` for TLS. MySQL with GTIDs and MariaDB. Where it
+   * fails, reads go on without it. Values of `wrap()` are shared only with an `encryptionKey`.
+   */
+  redis?:
+    | string
+    | {
+        url: string
+        /** What keys begin with. Default `ultimate-streaming:cache:`. */
+        prefix?: string
+        /** For `rediss://`: authorities to trust, and a client's certificate. The server is always verified. */
+        tls?: TlsConfig | boolean
+        /** 32 bytes in base64: values are encrypted and authenticated with it (AES-256-GCM). */
+        encryptionKey?: string
+      }
 }
 
 /** What a query may take as a parameter; a `Date` is sent in UTC. */
@@ -447,9 +465,13 @@ export interface CacheStats {
   invalidations: number
   /** Values that were not kept, because a change came in between. */
   rejectedFills: number
-  /** Questions to the server about what is visible. */
-  proofs: number
-  redisHits: number
+  /** Questions to the server about what is visible. */ proofs: number
+  /** Reads that memory answered although the source was not followed (`whenDisconnected: 'stale'`). */ stale: number
+  /** Reads that memory could not answer, and Redis could. */ redisHits: number
+  /** Reads that neither could answer: nothing was there that may be served, or Redis was not to be had. */ redisMisses: number
+  /** Entries in Redis that were altered, or of another version; they are dropped. */ redisRefused: number
+  /** Reads and writes of Redis that did not come about. */ redisFailures: number
+  /** Values that were stored in Redis. */ redisWrites: number
 }
 
 /** Values that are never older than the last change that was delivered. */

@@ -75,16 +75,19 @@ export declare class Engine {
   explainFind(source: string | undefined | null, namespace: string, request: Buffer): Promise<string>
   /** A value of the application, as it was given to `endLoad`; `null` where it must be loaded. */
   wrapped(source: string | undefined | null, key: string): Buffer | null
-  /** Announces a load; resolves with its number when it may begin. `endLoad` must follow. */
-  beginLoad(source: string | undefined | null, dependsOn: string): Promise<number>
+  /**
+   * Announces a load; resolves with its number when it may begin, and `endLoad` must follow; or with the value that another
+   * process has loaded.
+   */
+  beginLoad(source: string | undefined | null, key: string, format: string, dependsOn: string, ttlMs?: number | undefined | null): Promise<number | Buffer>
   /** Whether a caller who comes now may share a load: nothing touched what it depends on since it was announced. */
   isLoadCurrent(number: number): boolean
   /** Ends a load; its value is kept where it may be. `null` where it failed. */
-  endLoad(number: number, key: string, value?: Buffer | undefined | null, ttlMs?: number | undefined | null): boolean
+  endLoad(number: number, key: string, format: string, value?: Buffer | undefined | null, ttlMs?: number | undefined | null): boolean
   /** The position that a source has reached; `null` before it streams. */
   position(source?: string | undefined | null): string | null
   /** Drops a value of the application; returns whether there was one. */
-  dropKey(source: string | undefined | null, key: string): boolean
+  dropKey(source: string | undefined | null, key: string, format: string): boolean
   /** Lets everything that depends on these be asked for again. */
   invalidate(source: string | undefined | null, dependsOn: string): Promise<null>
   /** Drops everything. */
@@ -115,6 +118,8 @@ export interface RowsPayload {
   shape: string
   /** Rows. */
   count: number
+  /** They were kept while the source is not followed. */
+  isStale: boolean
 }
 
 /**

@@ -10,8 +10,14 @@ const { argumentInvalid, errorFromNative } = require('./errors')
 
 /** @typedef {import('./addon').Engine} Engine */
 /** @typedef {import('./shape').Integers} Integers */
-/** @typedef {import('./decode').BatchPayload & { shape: string, count: number }} RowsPayload */
+/** @typedef {import('./decode').BatchPayload & { shape: string, count: number, isStale: boolean }} RowsPayload */
 /** @typedef {null | boolean | number | bigint | string | Buffer} Value */
+
+/** Serialised values are shared by processes with the same V8 only. */
+const FORMAT = `v8 ${process.versions.v8}`
+
+/** Marks an answer from memory that was given while the source is not followed. */
+const STALE = Symbol.for('ultimate-streaming.stale')
 
 /** Most shapes of answers that are kept. */
 const MAX_SHAPES = 1000
@@ -181,7 +187,9 @@ class Queries {
       this.#shapes.set(integers + json, shape)
     }
     const cells = new Cells(payload)
-    return Array.from({ length: count }, () => shape.read(cells))
+    const rows = Array.from({ length: count }, () => shape.read(cells))
+    if (payload.isStale) Object.defineProperty(rows, STALE, { value: true })
+    return rows
   }
 
   /** @param {unknown} sql @param {unknown} [params] @param {any} [options] */
@@ -273,7 +281,9 @@ class Queries {
    */
   async #load(own, source, key, load, json, ttlMs) {
     try {
-      own.number = await this.#engine.beginLoad(source, json)
+      const begun = await this.#engine.beginLoad(source, key, FORMAT, json, ttlMs)
+      if (typeof begun !== 'number') return begun
+      own.number = begun
     } catch (error) {
       throw errorFromNative(error)
     }
@@ -283,14 +293,14 @@ class Queries {
       bytes = v8.serialize(await load())
       return bytes
     } finally {
-      this.#engine.endLoad(own.number, key, bytes, ttlMs)
+      this.#engine.endLoad(own.number, key, FORMAT, bytes, ttlMs)
     }
   }
 
   /** @param {unknown} target @param {{ source?: string }} [options] */
   async #invalidate(target, { source } = {}) {
     try {
-      if (typeof target === 'string') return this.#engine.dropKey(source, target) ? 1 : 0
+      if (typeof target === 'string') return this.#engine.dropKey(source, target, FORMAT) ? 1 : 0
       await this.#engine.invalidate(source, this.#dependenciesJson([target], source))
       return 1
     } catch (error) {
@@ -310,7 +320,7 @@ class Queries {
   #stats() {
     const stats = JSON.parse(this.#engine.cacheStats())
     const asked = stats.hits + stats.misses
-    return { ...stats, hitRatio: asked === 0 ? 0 : stats.hits / asked, redisHits: 0 }
+    return { ...stats, hitRatio: asked === 0 ? 0 : stats.hits / asked }
   }
 
   /** @param {string} target @param {any} [options] */

@@ -6,9 +6,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use napi::Result;
-use napi::bindgen_prelude::{BigInt, Buffer, Either6, Env, Float64Array, Null, Object, ToNapiValue};
+use napi::bindgen_prelude::{BigInt, Buffer, Either, Either6, Env, Float64Array, Null, Object, ToNapiValue};
 use napi_derive::napi;
-use streamer_core::cache::{Dependency, Sequence, Value};
+use streamer_core::cache::{Dependency, Reach, Sequence, Value};
 use streamer_core::code::Code;
 use streamer_core::error::Error;
 use streamer_core::query::{Named, NamedValue, Param, Queries, QueryOptions, Read};
@@ -24,7 +24,7 @@ type JsParam = Either6<Null, bool, f64, BigInt, String, Buffer>;
 struct Load {
     queries: Arc<Queries>,
     dependencies: Arc<[Dependency]>,
-    as_of: Option<Sequence>,
+    as_of: Option<(Sequence, Option<Reach>)>,
     generation: Sequence,
 }
 
@@ -66,6 +66,8 @@ pub struct RowsPayload {
     pub shape: String,
     /// Rows.
     pub count: u32,
+    /// They were kept while the source is not followed.
+    pub is_stale: bool,
 }
 
 fn payload(value: &Value) -> RowsPayload {
@@ -78,6 +80,7 @@ fn payload(value: &Value) -> RowsPayload {
             bytes: piece(&cells.bytes),
             shape: shape.to_string(),
             count: *count,
+            is_stale: false,
         },
         // The keys of rows and of values of the application differ in kind.
         Value::Bytes(_) => RowsPayload {
@@ -87,6 +90,7 @@ fn payload(value: &Value) -> RowsPayload {
             bytes: None,
             shape: "{}".into(),
             count: 0,
+            is_stale: false,
         },
     }
 }
@@ -234,7 +238,10 @@ impl Engine {
         let found = queries
             .lookup(&statement(sql, values))
             .map_err(|error| thrown(&error))?;
-        Ok(found.map(|value| payload(&value)))
+        Ok(found.map(|value| RowsPayload {
+            is_stale: queries.is_stale(),
+            ..payload(&value)
+        }))
     }
 
     /// The answer to a query, from memory or from the source. `ticket`: a number by which `giveUp` names it.
@@ -358,19 +365,30 @@ impl Engine {
         }))
     }
 
-    /// Announces a load; resolves with its number when it may begin. `endLoad` must follow.
-    #[napi(ts_return_type = "Promise<number>")]
+    /// Announces a load; resolves with its number when it may begin, and `endLoad` must follow; or with the value that another
+    /// process has loaded.
+    #[napi(ts_return_type = "Promise<number | Buffer>")]
     pub fn begin_load<'env>(
         &self,
         env: &'env Env,
         source: Option<String>,
+        key: String,
+        format: String,
         depends_on: String,
+        ttl_ms: Option<f64>,
     ) -> Result<Object<'env>> {
         let queries = self.queries(source.as_deref())?;
         let on = read_dependencies(&depends_on)?;
         let running = Arc::clone(&self.running);
         self.promise(env, async move {
             let dependencies = queries.dependencies(&on).await?;
+            if let Some(value) = queries
+                .loaded_elsewhere(&key, &format, &dependencies, ttl(ttl_ms))
+                .await
+                && let Value::Bytes(bytes) = &*value
+            {
+                return Ok(Either::B(Buffer::from(bytes.clone())));
+            }
             let generation = queries.generation(&dependencies);
             let as_of = queries.begin(&dependencies).await?;
             let number = running.loads.last.fetch_add(1, Ordering::Relaxed) + 1;
@@ -381,7 +399,7 @@ impl Engine {
                 generation,
             };
             running.loads.with(|open| open.insert(number, load));
-            Ok(number as f64)
+            Ok(Either::A(number as f64))
         })
     }
 
@@ -396,17 +414,23 @@ impl Engine {
 
     /// Ends a load; its value is kept where it may be. `null` where it failed.
     #[napi]
-    pub fn end_load(&self, number: f64, key: String, value: Option<Buffer>, ttl_ms: Option<f64>) -> bool {
+    pub fn end_load(
+        &self,
+        number: f64,
+        key: String,
+        format: String,
+        value: Option<Buffer>,
+        ttl_ms: Option<f64>,
+    ) -> bool {
         let Some(load) = self.running.loads.with(|open| open.remove(&(number as u64))) else {
             return false;
         };
-        match (value, load.as_of) {
-            (Some(value), Some(as_of)) => {
-                load.queries
-                    .end(&key, value.to_vec(), load.dependencies, as_of, ttl(ttl_ms))
-            }
-            _ => false,
-        }
+        let (Some(value), Some(as_of)) = (value, load.as_of) else {
+            return false;
+        };
+        let name = (key.as_str(), format.as_str());
+        load.queries
+            .end(name, value.to_vec(), load.dependencies, as_of, ttl(ttl_ms))
     }
 
     /// The position that a source has reached; `null` before it streams.
@@ -418,8 +442,8 @@ impl Engine {
 
     /// Drops a value of the application; returns whether there was one.
     #[napi]
-    pub fn drop_key(&self, source: Option<String>, key: String) -> Result<bool> {
-        Ok(self.queries(source.as_deref())?.drop_key(&key))
+    pub fn drop_key(&self, source: Option<String>, key: String, format: String) -> Result<bool> {
+        Ok(self.queries(source.as_deref())?.drop_key(&key, &format))
     }
 
     /// Lets everything that depends on these be asked for again.
@@ -462,6 +486,12 @@ impl Engine {
                 ("invalidations", figures.invalidated),
                 ("rejectedFills", figures.rejected),
                 ("proofs", figures.proofs),
+                ("stale", figures.stale),
+                ("redisHits", figures.second.hits),
+                ("redisMisses", figures.second.misses),
+                ("redisRefused", figures.second.refused),
+                ("redisFailures", figures.second.failures),
+                ("redisWrites", figures.second.writes),
                 ("entries", figures.entries as u64),
                 ("bytes", figures.bytes),
             ] {

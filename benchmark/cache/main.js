@@ -1,9 +1,11 @@
 'use strict'
 
-// npm run bench:cache [-- --server mysql --server mariadb --server mongodb --seconds 30 --keys 100000 --reads 10000 --runs 1]
+// npm run bench:cache [-- --server mysql --server mariadb --server mongodb --seconds 30 --keys 100000 --reads 10000 --runs 1 --entries 1000000]
+//                     [--part traffic --part small]
 //
 // Reads by key (Zipf 0.99) while another process writes 5 % of all operations, through this cache and through caches that keep a value for
 // a time. Queries are counted by the server itself; a read is stale that returns less than had been delivered before it began.
+// Then what small entries take of memory, how long a hit takes, and what a missing key costs that many ask for.
 
 const { fork } = require('node:child_process')
 const path = require('node:path')
@@ -15,7 +17,11 @@ const { databaseOf } = require('./databases')
 const { installed } = require('../../__test__/support/installed')
 
 const WRITES = 0.05
-const SCRIPTS = { reader: path.join(__dirname, 'reader.js'), writer: path.join(__dirname, 'writer.js') }
+const SCRIPTS = {
+  reader: path.join(__dirname, 'reader.js'),
+  writer: path.join(__dirname, 'writer.js'),
+  small: path.join(__dirname, 'small.js'),
+}
 const CONTENDERS = [
   ['no cache', 0],
   ['ultimate-streaming', 0],
@@ -27,7 +33,10 @@ const CONTENDERS = [
 
 /** @param {string} file @param {object} argument */
 function start(file, argument) {
-  return fork(file, [JSON.stringify(argument)], { stdio: ['ignore', 'inherit', 'inherit', 'ipc'] })
+  return fork(file, [JSON.stringify(argument)], {
+    stdio: ['ignore', 'inherit', 'inherit', 'ipc'],
+    execArgv: ['--expose-gc'],
+  })
 }
 
 /** The next message of a child. @param {import('node:child_process').ChildProcess} child @returns {Promise<any>} */
@@ -53,6 +62,48 @@ async function run(queries, { name, ttlMs, ...options }) {
     writer.send('end')
     return { ...said, ...(await ended) }
   }
+}
+
+/** @param {string} kind @param {any} values */
+async function small(kind, values) {
+  const kit = await openKit()
+  const server = await kit[kind]()
+  const database = await freshDatabase(server)
+  const connection = await database.connect()
+  await connection.query(
+    'CREATE TABLE items (id INT PRIMARY KEY, version INT NOT NULL, text VARCHAR(200) NOT NULL)'
+  )
+  await connection.query("INSERT INTO items VALUES (1, 1, 'one'), (2, 1, 'two')")
+  const entries = Number(values.entries)
+  const rows = []
+  for (const name of ['ultimate-streaming', 'lru-cache']) {
+    console.error(`${kind}: ${name}, ${entries} entries`)
+    const figures = await message(start(SCRIPTS.small, { name, url: database.url, entries }))
+    rows.push([
+      name,
+      String(figures.kept),
+      (figures.bytes / 2 ** 20).toFixed(0),
+      (figures.bytes / figures.kept).toFixed(0),
+      figures.hit.toFixed(0),
+      figures.own.toFixed(0),
+      String(figures.asked),
+      String(figures.loads),
+    ])
+  }
+  const columns = [
+    '',
+    'entries',
+    'MB',
+    'bytes an entry',
+    'ns a row',
+    'ns a value',
+    'queries of 1,000 callers',
+    'loads',
+  ]
+  console.log(`\n${kind} ${server.version}, small values under keys of text\n`)
+  console.log(table(columns, rows))
+  await connection.end()
+  await kit.close()
 }
 
 /** @param {string} kind @param {any} values */
@@ -123,6 +174,8 @@ async function main() {
       keys: { type: 'string', default: '100000' },
       reads: { type: 'string', default: '10000' },
       runs: { type: 'string', default: '1' },
+      entries: { type: 'string', default: '1000000' },
+      part: { type: 'string', multiple: true, default: ['traffic', 'small'] },
     },
   })
   const { version } = require('../../package.json')
@@ -130,7 +183,10 @@ async function main() {
     name => `${name} ${installed(name)}`
   )
   console.log(`${machine()}; ultimate-streaming ${version}, ${peers.join(', ')}; ${values.runs} runs`)
-  for (const kind of values.server) await compare(kind, values)
+  for (const kind of values.server) {
+    if (values.part.includes('traffic')) await compare(kind, values)
+    if (values.part.includes('small')) await small(kind, values)
+  }
 }
 
 main()

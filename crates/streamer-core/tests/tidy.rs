@@ -24,6 +24,10 @@ const LONGER: &[(&str, &str)] = &[
     ),
     ("model.rs::reader_step", "one arm for each step of a reader"),
     (
+        "shared_model.rs::process_step",
+        "one arm for each step of a process",
+    ),
+    (
         "tests.rs::what_is_cached_depends_on_what_it_reads",
         "a table of cases",
     ),

@@ -86,7 +86,7 @@ impl Feed {
         let redefines = seen.redefines;
         match self.order {
             Order::Transactions if seen.is_closed => ledger.close(seen.place()),
-            Order::Transactions => {}
+            Order::Transactions => ledger.stays_open(),
             Order::Positions { .. } => {
                 let position = batch
                     .position
@@ -94,6 +94,8 @@ impl Feed {
                     .and_then(|text| Position::parse(text).ok());
                 if let Some(place) = position.and_then(|position| Place::of(&position)) {
                     ledger.close(place);
+                } else {
+                    ledger.stays_open();
                 }
             }
         }

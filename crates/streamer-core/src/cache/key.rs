@@ -9,6 +9,13 @@ use sha2::{Digest, Sha256};
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Key(u128);
 
+impl Key {
+    /// Its bytes.
+    pub fn bytes(self) -> [u8; 16] {
+        self.0.to_be_bytes()
+    }
+}
+
 /// Collects the parts of a key.
 #[derive(Debug, Clone)]
 pub struct KeyWriter(Sha256);
@@ -28,6 +35,11 @@ impl KeyWriter {
         self.0.update(bytes);
     }
 
+    /// All of the hash.
+    pub fn digest(self) -> [u8; 32] {
+        self.0.finalize().into()
+    }
+
     /// The key.
     pub fn finish(self) -> Key {
         Key(self.hash())
@@ -39,7 +51,7 @@ impl KeyWriter {
     }
 
     fn hash(self) -> u128 {
-        let hash: [u8; 32] = self.0.finalize().into();
+        let hash = self.digest();
         let mut first = [0_u8; 16];
         first.copy_from_slice(hash.split_at(16).0);
         u128::from_be_bytes(first)

@@ -5,9 +5,12 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::dependency::{Dependency, TableName};
+use super::reach::{LogFile, Reach};
+use super::trail::Trail;
+use crate::event::LogPlace;
 use crate::offset::{GtidSet, MongodbOffset, Offset, Position};
 
 /// Number of a step in the log, of this process.
@@ -18,6 +21,9 @@ const MAX_VALUES: usize = 65_536;
 
 /// Most places that wait for a proof; more are joined.
 const MAX_PENDING: usize = 4_096;
+
+/// Most sequences of what the application said that are remembered one by one.
+const MAX_TOLD: usize = 256;
 
 /// What proves that everything up to a sequence is visible.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -71,6 +77,20 @@ pub struct Ledger {
     pending: VecDeque<(Sequence, Place)>,
     /// What was closed or anchored last, proved or not.
     last: Option<(Sequence, Place)>,
+    /// What was delivered since the last place and not recorded, because nothing depended on it.
+    unrecorded: Option<Place>,
+    /// Delivered last was a part of a transaction.
+    is_open: bool,
+    /// Kept for a second level.
+    trail: Option<Trail>,
+    /// What is delivered next ends before it.
+    reading: Option<LogPlace>,
+    /// Everything that was delivered ends before it.
+    place: Option<LogPlace>,
+    /// Sequences of what the application, and not the log, said had changed; all up to the second are taken for such.
+    told: (VecDeque<Sequence>, Sequence),
+    /// The most that the server proved to be visible, and when it last did.
+    shown: Option<(Reach, Instant)>,
 }
 
 impl Default for Ledger {
@@ -92,7 +112,19 @@ impl Ledger {
             tables: HashMap::new(),
             pending: VecDeque::new(),
             last: None,
+            unrecorded: None,
+            is_open: false,
+            trail: None,
+            reading: None,
+            place: None,
+            told: (VecDeque::new(), 0),
+            shown: None,
         }
+    }
+
+    /// Keeps from now on what judging a second level needs.
+    pub fn keep_trail(&mut self) {
+        self.trail = Some(Trail::default());
     }
 
     /// Whether changes of this table matter to anything: others need not be recorded.
@@ -110,7 +142,14 @@ impl Ledger {
 
     /// Begins to record what a dependency asks for. What was changed before is not known, so it counts as changed now.
     pub fn watch(&mut self, dependency: &Dependency) {
-        let now = self.newest();
+        let is_new = self.tables.get(&dependency.table).is_none_or(|table| {
+            let mut columns = dependency.equalities.iter().map(|equality| &equality.column);
+            columns.any(|column| !table.columns.contains_key(column))
+        });
+        if !is_new {
+            return;
+        }
+        let now = self.delivered();
         let table = self
             .tables
             .entry(dependency.table.clone())
@@ -142,6 +181,21 @@ impl Ledger {
     /// Up to which sequence everything is proved to be visible.
     pub fn visible(&self) -> Sequence {
         self.visible
+    }
+
+    /// A sequence that counts as visible only once everything that was delivered is, also what was not recorded.
+    pub fn delivered(&mut self) -> Sequence {
+        if self.is_open {
+            return self.touch();
+        }
+        if let Some(place) = self.unrecorded.take() {
+            self.touch();
+            match self.needs_anchor {
+                true => self.unrecorded = Some(place),
+                false => self.push(place),
+            }
+        }
+        self.newest()
     }
 
     fn touch(&mut self) -> Sequence {
@@ -192,9 +246,22 @@ impl Ledger {
         }
     }
 
-    /// What depends on these rows is to be asked for again. The log says nothing of it.
+    /// The log does not say that the application is right: what others have kept may lack what it knows.
+    fn tell(&mut self) {
+        let now = self.touch();
+        let (told, floor) = &mut self.told;
+        if told.back() != Some(&now) {
+            if told.len() >= MAX_TOLD {
+                *floor = told.pop_front().unwrap_or(*floor);
+            }
+            told.push_back(now);
+        }
+    }
+
+    /// What depends on these rows is to be asked for again: the application says so.
     pub fn touch_dependency(&mut self, dependency: &Dependency) {
         let was_dirty = self.is_dirty;
+        self.tell();
         if dependency.equalities.is_empty() {
             self.whole_table(&dependency.table);
         }
@@ -210,6 +277,11 @@ impl Ledger {
     pub fn everything(&mut self) {
         self.all = self.touch();
         self.needs_anchor = true;
+        self.is_open = false;
+        (self.reading, self.place, self.shown) = (None, None, None);
+        if let Some(trail) = &mut self.trail {
+            trail.clear();
+        }
     }
 
     /// Anything may have changed, by what the log says.
@@ -220,7 +292,8 @@ impl Ledger {
     /// Anything is to be asked for again. The log says nothing of it.
     pub fn clear(&mut self) {
         let was_dirty = self.is_dirty;
-        self.all = self.touch();
+        self.tell();
+        self.all = self.current;
         self.repeat(was_dirty);
     }
 
@@ -228,26 +301,102 @@ impl Ledger {
     fn repeat(&mut self, was_dirty: bool) {
         if self.is_dirty
             && !was_dirty
+            && !self.needs_anchor
             && let Some((_, place)) = self.last.clone()
         {
-            self.close(place);
+            self.push(place);
         }
     }
 
     /// The transactions of what was recorded have ended; `place` covers all of them. Inside a transaction it is not
     /// called: its rows are proved with its end.
     pub fn close(&mut self, place: Place) {
+        self.is_open = false;
+        self.place = self.reading.take();
+        if let Some(trail) = &mut self.trail {
+            trail.add(place.gtids());
+        }
+        let place = match self.unrecorded.take() {
+            Some(before) => before.joined(&place),
+            None => place,
+        };
         if self.is_dirty && !self.needs_anchor {
             self.push(place);
+        } else {
+            self.unrecorded = Some(place);
         }
+    }
+
+    /// What was delivered last is a part of a transaction.
+    pub fn stays_open(&mut self) {
+        self.is_open = true;
+        (self.reading, self.place) = (None, None);
     }
 
     /// Everything that was delivered lies before `place`, whatever was missed.
     pub fn anchor(&mut self, place: Place) {
+        self.is_open = false;
+        self.place = self.reading.take();
+        if let Some(trail) = &mut self.trail {
+            trail.anchor(place.gtids());
+        }
         if self.is_dirty {
             self.needs_anchor = false;
+            self.unrecorded = None;
             self.push(place);
         }
+    }
+
+    /// What is delivered next ends before this place in the server's files; `None` where it is not known.
+    pub fn reading(&mut self, place: Option<LogPlace>) {
+        self.reading = place;
+        if let (Some(trail), Some(place)) = (&mut self.trail, &place) {
+            trail.file(place);
+        }
+    }
+
+    /// Everything up to the mark `sequence` lies before this place.
+    pub fn lies_before(&mut self, sequence: Sequence, number: u64, offset: u64) {
+        if let Some(trail) = &mut self.trail {
+            trail.mark(sequence, Some((number, offset)));
+        }
+    }
+
+    /// The file of the log that is being read; `None` where it is not known, or nobody asks.
+    pub fn file(&self) -> Option<LogFile> {
+        self.trail.as_ref()?.newest_file()
+    }
+
+    /// The file of the log with this number, where it was read.
+    pub fn file_of(&self, number: u64) -> Option<LogFile> {
+        self.trail.as_ref()?.file_of(number)
+    }
+
+    /// All of this is in every snapshot that is taken from now on.
+    pub fn show(&mut self, reach: Reach) {
+        let now = Instant::now();
+        match &mut self.shown {
+            Some((shown, at)) if shown.rank() >= reach.rank() => *at = now,
+            shown => *shown = Some((reach, now)),
+        }
+    }
+
+    /// What of the log is in every snapshot that is taken from now on; `None` where it is not known.
+    pub fn shown(&self) -> Option<&Reach> {
+        self.shown.as_ref().map(|(reach, _)| reach)
+    }
+
+    /// Whether it was not said for as long as this, and could be.
+    pub fn is_reach_older_than(&self, age: Duration) -> bool {
+        let is_old = self.shown.as_ref().is_none_or(|(_, at)| at.elapsed() >= age);
+        is_old && self.file().is_some()
+    }
+
+    /// Whether a value of that reach, of whatever process, holds everything that was recorded up to `need`.
+    pub fn holds(&self, reach: &Reach, need: Sequence) -> bool {
+        let (told, floor) = &self.told;
+        let is_told = need <= *floor || told.contains(&need);
+        !is_told && self.trail.as_ref().is_some_and(|trail| trail.holds(reach, need))
     }
 
     fn push(&mut self, place: Place) {
@@ -261,6 +410,10 @@ impl Ledger {
             self.pending.push_back((self.current, place.clone()));
         }
         self.last = Some((self.current, place));
+        if let Some(trail) = &mut self.trail {
+            let place = self.place.map(|place| (place.file, place.offset));
+            trail.mark(self.current, place);
+        }
         self.current += 1;
         self.is_dirty = false;
     }
@@ -362,14 +515,14 @@ fn clock((seconds, increment): (u32, u32)) -> u64 {
 }
 
 impl Place {
-    /// What proves that everything up to a position is visible; `None` where positions of its kind have no part in proofs
-    /// (MariaDB, which is proved by marks).
+    /// What proves that everything up to a position is visible; `None` where that cannot be said. MariaDB is proved by marks,
+    /// so that any place does.
     pub fn of(position: &Position) -> Option<Self> {
         match position.delivered.as_ref().unwrap_or(&position.start) {
             Offset::MysqlGtid(set) => Some(Self::Gtids(set.clone())),
-            Offset::MysqlFile { .. } => Some(Self::Since(Instant::now())),
+            Offset::MysqlFile { .. } | Offset::MariadbGtid(_) => Some(Self::Since(Instant::now())),
             // Nothing is kept of a source that is polled.
-            Offset::MariadbGtid(_) | Offset::Poll(_) => None,
+            Offset::Poll(_) => None,
             // Behind an event: up to its time. At a moment: before it, and nothing may have happened at it yet.
             Offset::Mongodb(MongodbOffset::Token { token, .. }) => {
                 let clock = clock(MongodbOffset::time_of(token)?);
@@ -388,6 +541,13 @@ impl Place {
                     seq: i64::try_from(offset.seq).ok()?.checked_add(i64::from(inside))?,
                 })
             }
+        }
+    }
+
+    fn gtids(&self) -> Option<&GtidSet> {
+        match self {
+            Self::Gtids(gtids) => Some(gtids),
+            _ => None,
         }
     }
 

@@ -48,9 +48,12 @@ pub mod document;
 mod feed;
 mod key;
 mod ledger;
+mod reach;
+mod seal;
 pub mod sql;
 mod stats;
 mod store;
+mod trail;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -61,7 +64,9 @@ pub use dependency::{Dependency, Equality, TableName};
 pub use feed::{Feed, Order};
 pub use key::{Key, KeyWriter};
 pub use ledger::{Ledger, Place, Sequence};
-pub use stats::{Counters, Figures};
+pub use reach::{LogFile, Reach};
+pub use seal::{Cipher, RANK, Sealed, Unusable, open, seal};
+pub use stats::{Counters, Figures, SecondFigures};
 pub use store::{Entry, Value};
 
 use store::{Store, jittered};
@@ -118,6 +123,11 @@ impl Cache {
         self.ledger.read().visible()
     }
 
+    /// What of the log is visible to a query that begins after this call, where it can be said.
+    pub fn reach(&self) -> Option<Reach> {
+        self.ledger.read().shown().cloned()
+    }
+
     /// Keeps a value, where it may be kept (rule 5).
     pub fn fill(
         &self,
@@ -162,3 +172,6 @@ impl Cache {
 
 #[cfg(test)]
 mod model;
+
+#[cfg(test)]
+mod shared_model;

@@ -21,6 +21,8 @@ pub struct Counters {
     pub rejected: AtomicU64,
     /// Questions to the server about what is visible.
     pub proofs: AtomicU64,
+    /// Reads that memory answered although the source was not followed.
+    pub stale: AtomicU64,
 }
 
 /// Counters and sizes at one moment.
@@ -42,10 +44,29 @@ pub struct Figures {
     pub rejected: u64,
     /// See [`Counters`].
     pub proofs: u64,
+    /// See [`Counters`].
+    pub stale: u64,
     /// Entries in memory.
     pub entries: usize,
     /// Their bytes.
     pub bytes: u64,
+    /// Of the second level.
+    pub second: SecondFigures,
+}
+
+/// What the second level did.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct SecondFigures {
+    /// Reads that it answered.
+    pub hits: u64,
+    /// Reads that it could not answer: nothing usable was there, or it was not asked in time.
+    pub misses: u64,
+    /// Entries that were not what this version, with this key, had written.
+    pub refused: u64,
+    /// Reads and writes that did not come about.
+    pub failures: u64,
+    /// Values that were stored.
+    pub writes: u64,
 }
 
 impl Counters {
@@ -66,8 +87,10 @@ impl Counters {
             invalidated: read(&self.invalidated),
             rejected: read(&self.rejected),
             proofs: read(&self.proofs),
+            stale: read(&self.stale),
             entries,
             bytes,
+            second: SecondFigures::default(),
         }
     }
 }

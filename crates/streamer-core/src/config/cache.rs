@@ -51,7 +51,11 @@ pub(super) fn parse(value: Option<&Value>, problems: &mut Problems) -> Option<Ca
         Some(value) => value,
     };
     let options = Options::read("cache", value, problems)?;
-    options.refuse_unknown(&["maxBytes", "ttlMs", "whenDisconnected"], problems, |_| None);
+    options.refuse_unknown(
+        &["maxBytes", "ttlMs", "whenDisconnected", "redis"],
+        problems,
+        |_| None,
+    );
     let default = CacheConfig::default();
     let words = [
         ("bypass", WhenDisconnected::Bypass),

@@ -11,6 +11,7 @@ mod mysql;
 mod parse;
 mod poll;
 mod problem;
+mod redis;
 mod secret;
 mod sqlite;
 mod tls;
@@ -24,6 +25,7 @@ pub use filter::{NamePattern, PatternProblem, SYSTEM_DATABASES, TableFilter};
 pub use mongodb::{BeforeChange, FullDocument, MongodbConfig, MongodbLog};
 pub use mysql::{Address, Dates, Integers, MysqlConfig, TlsMode, VerifyTls};
 pub use poll::{Capture, PollConfig};
+pub use redis::{EncryptionKey, RedisConfig};
 pub use secret::Secret;
 pub use sqlite::{SQLITE_DATABASE, SqliteConfig, sqlite_path};
 
@@ -44,6 +46,8 @@ pub struct Config {
     pub checkpoint: Option<Checkpoint>,
     /// What reads may keep in memory; `None` without a cache.
     pub cache: Option<CacheConfig>,
+    /// The second level of the cache, shared by processes.
+    pub redis: Option<RedisConfig>,
     /// Whether log records are wanted.
     pub log: bool,
 }

@@ -7,7 +7,7 @@ use serde_json::Value;
 use super::problem::{Options, Problems, found, is_logger, member, nearest, shown};
 use super::{
     Config, ConnectorConfig, Dates, Delivery, From, Heartbeat, Integers, MysqlConfig, Reconnect,
-    SourceConfig, TableFilter, cache, checkpoint, mongodb, poll, sqlite, tls, url,
+    SourceConfig, TableFilter, cache, checkpoint, mongodb, poll, redis, sqlite, tls, url,
 };
 use crate::offset::Position;
 
@@ -80,6 +80,7 @@ fn with_defaults(source: Option<SourceConfig>) -> Option<Config> {
         delivery: Delivery::default(),
         checkpoint: None,
         cache: None,
+        redis: None,
         log: false,
     })
 }
@@ -102,6 +103,7 @@ fn parse_streamer(options: &Options<'_>, problems: &mut Problems) -> Option<Conf
         delivery: delivery.map_or_else(Delivery::default, |options| parse_delivery(&options, problems)),
         checkpoint: checkpoint::parse(options.get("checkpoint"), problems),
         cache: cache::parse(options.get("cache"), problems),
+        redis: redis::parse(options.get("cache"), problems),
         log: parse_logger(options, problems),
         sources: sources?,
     })

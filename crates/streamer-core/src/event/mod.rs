@@ -49,6 +49,7 @@ mod batch;
 mod document;
 mod dynamic;
 mod layout;
+mod place;
 
 pub use batch::{Batch, BatchWriter, Mark, Operation, Transaction};
 pub use batch::{
@@ -57,3 +58,4 @@ pub use batch::{
 };
 pub use document::{DocumentChange, LastMark, RECORD_DOCUMENT};
 pub use layout::{Column, Encoding, Shape, ShapeId, TableLayout};
+pub use place::LogPlace;

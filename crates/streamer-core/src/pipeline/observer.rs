@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::event::Batch;
+use crate::event::{Batch, LogPlace};
 use crate::source::{Beat, Gap, SchemaChange};
 
 /// Is told of everything that a source hands over, in order, before it is delivered. Must not block. An engine without one pays
@@ -12,6 +12,11 @@ pub trait Observer: Send + Sync + 'static {
     fn connected(&self, source: &str, server: Option<Arc<str>>, position: Option<&str>);
     /// Whether the source is polled from now on: what is delivered is then not everything that happened.
     fn polls(&self, source: &str, is_polled: bool);
+    /// The batch or the proof of life that comes next ends before this place in the server's files; `None` where that is not
+    /// known.
+    fn reading(&self, source: &str, place: Option<LogPlace>) {
+        let _ = (source, place);
+    }
     /// The source's connection broke, or it failed.
     fn disconnected(&self, source: &str);
     /// Changes.

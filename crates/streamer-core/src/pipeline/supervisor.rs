@@ -259,6 +259,9 @@ impl Supervisor {
         let Some(observer) = &self.shared.observer else {
             return;
         };
+        if matches!(item, Item::Batch(_) | Item::Beat(_)) {
+            observer.reading(&self.name, self.connector.log_place());
+        }
         match item {
             Item::Batch(batch) => observer.batch(&self.name, batch),
             Item::Beat(beat) => observer.beat(&self.name, beat),

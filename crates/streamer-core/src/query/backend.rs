@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use futures_util::future::BoxFuture;
 
-use crate::cache::{Dependency, KeyWriter, Sequence, Value};
+use crate::cache::{Dependency, KeyWriter, Reach, Sequence, Value};
 use crate::code::Code;
 use crate::error::{Error, Result};
 use crate::offset::Position;
@@ -132,6 +132,8 @@ pub(super) struct Asked {
     pub value: Arc<Value>,
     /// Every change up to here is in it; `None` where nothing is proved.
     pub as_of: Option<Sequence>,
+    /// The same in terms that another process can judge, where it can be said.
+    pub reach: Option<Reach>,
 }
 
 /// What a statement that changes came to.

@@ -19,7 +19,7 @@ struct OfSource {
 
 type Read = fn(&Figures) -> u64;
 
-const COUNTERS: [(&str, &str, Read); 8] = [
+const COUNTERS: [(&str, &str, Read); 14] = [
     ("cache_hits", "Reads that memory answered", |of| of.hits),
     (
         "cache_misses",
@@ -51,6 +51,34 @@ const COUNTERS: [(&str, &str, Read); 8] = [
         "cache_proofs",
         "Questions to the server about what is visible",
         |of| of.proofs,
+    ),
+    (
+        "cache_stale",
+        "Reads that memory answered although the source was not followed",
+        |of| of.stale,
+    ),
+    ("cache_redis_hits", "Reads that the second level answered", |of| {
+        of.second.hits
+    }),
+    (
+        "cache_redis_misses",
+        "Reads that the second level could not answer",
+        |of| of.second.misses,
+    ),
+    (
+        "cache_redis_refused",
+        "Entries of the second level that were altered, or of another version or key",
+        |of| of.second.refused,
+    ),
+    (
+        "cache_redis_failures",
+        "Reads and writes of the second level that did not come about",
+        |of| of.second.failures,
+    ),
+    (
+        "cache_redis_writes",
+        "Values that were stored in the second level",
+        |of| of.second.writes,
     ),
 ];
 

@@ -20,6 +20,8 @@ mod figures;
 mod mongodb;
 mod mysql;
 mod own;
+mod redis;
+mod second;
 mod service;
 mod sqlite;
 mod state;
@@ -35,12 +37,13 @@ pub use service::Queries;
 use backend::Backend;
 use mongodb::Mongodb;
 use mysql::Mysql;
+use second::SecondLevel;
 use sqlite::Sqlite;
 use state::State;
 
 use crate::cache::Order;
 use crate::config::{Config, ConnectorConfig, FullDocument};
-use crate::event::Batch;
+use crate::event::{Batch, LogPlace};
 use crate::pipeline::Observer;
 use crate::source::{Beat, Gap, SchemaChange};
 
@@ -83,7 +86,13 @@ impl Sources {
                     (Box::new(backend), Order::Positions { has_exact_images })
                 }
             };
-            (source.name.clone(), Arc::new(Queries::new(state, backend, order)))
+            let redis = settings.and(config.redis.as_ref());
+            // Only of these servers is it known how much of the log an answer holds.
+            let second = redis
+                .filter(|_| matches!(source.connector, ConnectorConfig::Mysql(_)))
+                .and_then(SecondLevel::new);
+            let queries = Queries::new(state, backend, order, second);
+            (source.name.clone(), Arc::new(queries))
         });
         Self(of.collect())
     }
@@ -129,6 +138,12 @@ impl Observer for Sources {
     fn polls(&self, source: &str, is_polled: bool) {
         if let Some(queries) = self.0.get(source) {
             queries.polls(is_polled);
+        }
+    }
+
+    fn reading(&self, source: &str, place: Option<LogPlace>) {
+        if let Some(queries) = self.0.get(source) {
+            queries.reading(place);
         }
     }
 

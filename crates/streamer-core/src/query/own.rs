@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::service::Queries;
-use crate::cache::{Counters, Dependency, Key, KeyWriter, Sequence, Value};
+use crate::cache::{Counters, Dependency, Key, KeyWriter, Reach, Sequence, Value};
 use crate::error::Result;
 
 impl Queries {
@@ -27,14 +27,45 @@ impl Queries {
     ///
     /// # Errors
     /// As [`query`](Self::query).
-    pub async fn begin(&self, dependencies: &[Dependency]) -> Result<Option<Sequence>> {
+    pub async fn begin(&self, dependencies: &[Dependency]) -> Result<Option<(Sequence, Option<Reach>)>> {
         let cache = &self.state.cache;
         Counters::add(&cache.counters.misses);
         Counters::add(&cache.counters.loads);
         if !self.state.is_live() {
+            if self.state.settings.is_some() {
+                self.settle().await;
+            }
             return Ok(None);
         }
-        self.backend.prove(cache.need(dependencies)).await
+        let as_of = self.backend.prove(cache.need(dependencies)).await?;
+        Ok(as_of.map(|as_of| (as_of, cache.reach())))
+    }
+
+    /// The name of a value of the application in the second level. `format` names the serialisation.
+    fn shared_key(key: &str, format: &str) -> Key {
+        let mut writer = KeyWriter::new("own");
+        writer.part(1, key.as_bytes());
+        writer.part(2, format.as_bytes());
+        writer.finish()
+    }
+
+    /// A value of the application that another process has loaded; it is kept in memory then. Only where values are encrypted:
+    /// what others can forge is not handed to a deserialiser.
+    pub async fn loaded_elsewhere(
+        &self,
+        key: &str,
+        format: &str,
+        dependencies: &Arc<[Dependency]>,
+        ttl: Option<Duration>,
+    ) -> Option<Arc<Value>> {
+        self.second.as_ref().filter(|second| second.is_sealed())?;
+        let cache = &self.state.cache;
+        let need = cache.need(dependencies);
+        let (ttl, name) = (self.ttl(ttl), Self::shared_key(key, format));
+        let (value, left) = self.read_second(&name, need, ttl).await?;
+        let (key, dependencies) = (Self::own_key(key), Arc::clone(dependencies));
+        cache.fill(key, Arc::clone(&value), dependencies, need, left);
+        Some(value)
     }
 
     /// The newest change of what a value depends on: a load that began before it must not be shared.
@@ -42,25 +73,28 @@ impl Queries {
         self.state.cache.need(dependencies)
     }
 
-    /// Keeps a loaded value.
+    /// Keeps a loaded value that is as of what [`begin`](Self::begin) gave.
     pub fn end(
         &self,
-        key: &str,
+        (key, format): (&str, &str),
         bytes: Vec<u8>,
         dependencies: Arc<[Dependency]>,
-        as_of: Sequence,
+        (as_of, reach): (Sequence, Option<Reach>),
         ttl: Option<Duration>,
     ) -> bool {
         let (value, ttl) = (Arc::new(Value::Bytes(bytes)), self.ttl(ttl));
-        self.state.is_live()
-            && self
-                .state
-                .cache
-                .fill(Self::own_key(key), value, dependencies, as_of, ttl)
+        let cache = &self.state.cache;
+        let is_kept = self.state.is_live()
+            && cache.fill(Self::own_key(key), Arc::clone(&value), dependencies, as_of, ttl);
+        if is_kept && self.second.as_ref().is_some_and(|second| second.is_sealed()) {
+            self.share(&Self::shared_key(key, format), reach, ttl, &value);
+        }
+        is_kept
     }
 
-    /// Drops a value of the application.
-    pub fn drop_key(&self, key: &str) -> bool {
+    /// Drops a value of the application, in the second level too.
+    pub fn drop_key(&self, key: &str, format: &str) -> bool {
+        self.forget_in_second(&Self::shared_key(key, format));
         self.state.cache.remove(&Self::own_key(key))
     }
 }

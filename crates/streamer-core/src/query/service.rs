@@ -9,26 +9,30 @@ use tokio::sync::watch;
 
 use super::QueryOptions;
 use super::backend::{Backend, Executed, Named, Outcome, Param, Read};
+use super::second::SecondLevel;
 use super::state::{State, definitions};
 use crate::cache::{
     Counters, Dependency, Feed, Figures, Key, KeyWriter, Ledger, Order, Place, Sequence, TableName, Value,
 };
 use crate::error::Result;
-use crate::event::Batch;
+use crate::event::{Batch, LogPlace};
 use crate::offset::Position;
 use crate::source::{Beat, Gap, SchemaChange};
 
 /// Fills that are begun anew because something changed meanwhile.
 const TRIES: usize = 3;
 
+/// Longest wait for that proof while the source is not followed.
+const SETTLING: Duration = Duration::from_millis(200);
+
 type Flights = HashMap<Key, (Sequence, watch::Receiver<Option<Outcome>>)>;
 
 /// What a read that may be kept is about.
-struct Sought<'a> {
-    key: Key,
+pub(super) struct Sought<'a> {
+    pub key: Key,
     read: &'a Read,
-    dependencies: Arc<[Dependency]>,
-    ttl: Duration,
+    pub dependencies: Arc<[Dependency]>,
+    pub ttl: Duration,
 }
 
 /// Queries to one source, through its cache.
@@ -37,12 +41,22 @@ pub struct Queries {
     pub(super) backend: Box<dyn Backend>,
     feed: Mutex<Feed>,
     flights: Mutex<Flights>,
+    pub(super) second: Option<Arc<SecondLevel>>,
 }
 
 impl Queries {
     /// For a source. Nothing connects yet.
-    pub(super) fn new(state: Arc<State>, backend: Box<dyn Backend>, order: Order) -> Self {
+    pub(super) fn new(
+        state: Arc<State>,
+        backend: Box<dyn Backend>,
+        order: Order,
+        second: Option<Arc<SecondLevel>>,
+    ) -> Self {
+        if second.is_some() {
+            state.cache.ledger().write().keep_trail();
+        }
         Self {
+            second,
             state,
             backend,
             feed: Mutex::new(Feed::new(order)),
@@ -67,6 +81,10 @@ impl Queries {
 
     pub(super) fn polls(&self, is_polled: bool) {
         self.state.polls(is_polled);
+    }
+
+    pub(super) fn reading(&self, place: Option<LogPlace>) {
+        self.state.cache.ledger().write().reading(place);
     }
 
     pub(super) fn disconnected(&self) {
@@ -146,8 +164,16 @@ impl Queries {
         let found = self.state.cache.get(key);
         if found.is_some() {
             self.count(|counters| &counters.hits);
+            if self.is_stale() {
+                self.count(|counters| &counters.stale);
+            }
         }
         Ok(found)
+    }
+
+    /// Whether what memory answers now may be older than what the application would be told of if the source were followed.
+    pub fn is_stale(&self) -> bool {
+        !self.state.is_live()
     }
 
     fn count(&self, counter: impl Fn(&Counters) -> &std::sync::atomic::AtomicU64) {
@@ -172,7 +198,11 @@ impl Queries {
             self.count(|counters| &counters.loads);
             return self.backend.run_after(read, position).await;
         }
-        if options.bypasses || self.state.settings.is_none() || !self.state.may_serve()? {
+        if options.bypasses || self.state.settings.is_none() {
+            return self.run(read).await;
+        }
+        if !self.state.may_serve()? {
+            self.settle().await;
             return self.run(read).await;
         }
         let key = self.key(read);
@@ -191,6 +221,13 @@ impl Queries {
             ttl,
         })
         .await
+    }
+
+    /// What was delivered just before the source was lost may not be visible yet. Where that cannot be proved soon, the database is
+    /// asked all the same.
+    pub(super) async fn settle(&self) {
+        let need = self.state.cache.ledger().write().delivered();
+        let _ = tokio::time::timeout(SETTLING, self.backend.prove(need)).await;
     }
 
     pub(super) fn ttl(&self, asked: Option<Duration>) -> Duration {
@@ -253,6 +290,9 @@ impl Queries {
 
     /// Asks the source by the rule; see [`cache`](crate::cache).
     async fn fill(&self, sought: &Sought<'_>, first_need: Sequence) -> Outcome {
+        if let Some(value) = self.ask_second(sought, first_need).await {
+            return Ok(value);
+        }
         let cache = &self.state.cache;
         let mut need = first_need;
         let mut last = None;
@@ -264,6 +304,7 @@ impl Queries {
             };
             let (value, dependencies) = (asked.value, Arc::clone(&sought.dependencies));
             if cache.fill(sought.key, Arc::clone(&value), dependencies, as_of, sought.ttl) {
+                self.share(&sought.key, asked.reach, sought.ttl, &value);
                 return Ok(value);
             }
             let now = cache.need(&sought.dependencies);
@@ -327,6 +368,9 @@ impl Queries {
     /// Closes the connections; queries fail afterwards.
     pub async fn close(&self) {
         self.backend.close().await;
+        if let Some(second) = &self.second {
+            second.close();
+        }
     }
 
     /// The position that reading has reached: what was delivered lies before it.
@@ -341,7 +385,11 @@ impl Queries {
 
     /// The figures now.
     pub fn figures(&self) -> Figures {
-        self.state.cache.figures()
+        let mut figures = self.state.cache.figures();
+        if let Some(second) = &self.second {
+            figures.second = second.figures();
+        }
+        figures
     }
 }
 

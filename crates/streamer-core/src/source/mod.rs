@@ -17,7 +17,7 @@ use futures_util::future::BoxFuture;
 use crate::checkpoint::{Definitions, Saved};
 use crate::config::Heartbeat;
 use crate::error::{Error, Result};
-use crate::event::Batch;
+use crate::event::{Batch, LogPlace};
 
 /// A reader of one source's log.
 ///
@@ -53,6 +53,11 @@ pub trait Connector: Send {
 
     /// What names the server that is read, where it has a name that no other has.
     fn server(&self) -> Option<Arc<str>> {
+        None
+    }
+
+    /// A place in the server's files that everything returned so far lies before. Cheap.
+    fn log_place(&self) -> Option<LogPlace> {
         None
     }
 

@@ -240,6 +240,7 @@ impl Mongodb {
         let clock = wanted.map(|(clock, _)| clock);
         let found = self.find(&question, clock.or_else(|| self.delivered())).await?;
         Ok(Asked {
+            reach: None,
             value: value(found),
             as_of: wanted.map(|(_, as_of)| as_of),
         })

@@ -15,7 +15,7 @@ use parking_lot::RwLock;
 use tokio::time::{Instant, sleep};
 
 use super::pool::texts;
-use crate::cache::{Ledger, Place, Sequence};
+use crate::cache::{Ledger, Place, Reach, Sequence};
 use crate::error::Result;
 use crate::offset::GtidSet;
 
@@ -137,6 +137,7 @@ async fn snapshot(
             let Some(place) = place else {
                 return Ok(());
             };
+            ledger.write().lies_before(mark, place.0, place.1);
             *target = Some((mark, place));
             (mark, place)
         }
@@ -160,8 +161,14 @@ async fn snapshot(
     let shown = value("binlog_snapshot_file")
         .zip(value("binlog_snapshot_position"))
         .and_then(|(file, offset)| log_place(&file, &offset));
-    if shown.is_some_and(|shown| shown >= end) {
-        ledger.write().prove(mark);
+    if let Some((number, offset)) = shown {
+        let mut ledger = ledger.write();
+        if (number, offset) >= end {
+            ledger.prove(mark);
+        }
+        if let Some(file) = ledger.file_of(number) {
+            ledger.show(Reach::Shown { file, offset });
+        }
     }
     Ok(())
 }
@@ -169,11 +176,18 @@ async fn snapshot(
 async fn executed(connection: &mut Conn, ledger: &RwLock<Ledger>) -> Result<()> {
     let text = one(connection, "SELECT @@GLOBAL.gtid_executed").await?;
     let executed = GtidSet::parse(&text)?;
-    ledger.write().prove_places(|place| match place {
+    let mut ledger = ledger.write();
+    ledger.prove_places(|place| match place {
         Place::Gtids(gtids) => gtids.is_subset_of(&executed),
         Place::Since(since) => since.elapsed() >= SETTLE,
         Place::Entry { .. } | Place::Clock(_) => false,
     });
+    if let Some(file) = ledger.file() {
+        ledger.show(Reach::Executed {
+            gtids: executed,
+            file,
+        });
+    }
     Ok(())
 }
 

@@ -132,6 +132,7 @@ impl Sqlite {
             .and_then(|shown| as_of(delivered, &shown))
             .filter(|as_of| is_planned && *as_of >= need);
         Ok(Asked {
+            reach: None,
             value: Arc::new(value),
             as_of,
         })

@@ -28,6 +28,7 @@ use crate::checkpoint::{Definitions, Saved};
 use crate::code::{Code, Retry};
 use crate::config::{Address, From, MysqlConfig, SourceConfig, TlsMode};
 use crate::error::{Error, Result};
+use crate::event::LogPlace;
 use crate::offset::{Offset, Position};
 use crate::source::{Beat, Connector, Gap, Item, Settings};
 
@@ -594,6 +595,10 @@ impl Connector for MysqlConnector {
 
     fn server(&self) -> Option<Arc<str>> {
         Some(self.server.0.clone()).filter(|identity| !identity.is_empty())
+    }
+
+    fn log_place(&self) -> Option<LogPlace> {
+        self.reader.as_ref()?.log_place()
     }
 
     fn witness(&self) -> Option<Arc<str>> {

@@ -57,6 +57,11 @@ impl FilePlace {
             .unwrap_or(expected);
     }
 
+    /// Number of the file; `None` where it has none.
+    pub fn number(&self) -> Option<u64> {
+        self.file.rsplit_once('.')?.1.parse().ok()
+    }
+
     /// Whether this place is before `offset` in `file`. Files are numbered by their suffix.
     pub fn is_before(&self, file: &str, offset: u64) -> bool {
         match number(&self.file).cmp(&number(file)) {

@@ -126,6 +126,11 @@ impl Watch {
         self.open = None;
     }
 
+    /// When the server began `file`, seconds since the epoch; `None` where it is not the one that is being read.
+    pub fn created(&self, file: &str) -> Option<u32> {
+        (*self.file == *file && self.created != 0).then_some(self.created)
+    }
+
     /// A transaction begins at `offset` of the present file.
     pub fn begin(&mut self, offset: u64, header: &Header, body: &[u8]) {
         let mut first = self.open.take().or_else(|| self.spare.take()).unwrap_or(First {

@@ -36,7 +36,7 @@ use super::tracker::Tracker;
 use super::witness::Watch;
 use crate::config::{Dates, TableFilter};
 use crate::error::Result;
-use crate::event::{BatchWriter, ShapeId};
+use crate::event::{BatchWriter, LogPlace, ShapeId};
 use crate::offset::{Offset, Position, Within};
 use crate::source::Item;
 
@@ -272,6 +272,16 @@ impl Reader {
             }
             _ => Ok(()),
         }
+    }
+
+    /// Where the next event lies, where it is known in which file.
+    pub fn log_place(&self) -> Option<LogPlace> {
+        let FilePlace { file, offset } = &self.place;
+        Some(LogPlace {
+            file: self.place.number()?,
+            created: self.watch.created(file)?,
+            offset: *offset,
+        })
     }
 
     /// Moves the place behind an event of the log; events inside a compressed transaction move it once.
