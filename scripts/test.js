@@ -50,6 +50,7 @@ async function main() {
     '__test__/cache',
     '__test__/capture',
     '__test__/mongodb',
+    '__test__/snapshot',
     '__test__/sqlite',
   ].flatMap(testFiles)
   const js = await shown(process.execPath, [

@@ -53,6 +53,10 @@ const ARROWS: &[(&str, &[&str])] = &[
         &["error", "code", "offset", "config", "event", "checkpoint"],
     ),
     (
+        "snapshot",
+        &["error", "code", "config", "event", "source", "checkpoint"],
+    ),
+    (
         "pipeline",
         &[
             "error",
@@ -62,6 +66,7 @@ const ARROWS: &[(&str, &[&str])] = &[
             "event",
             "source",
             "checkpoint",
+            "snapshot",
         ],
     ),
 ];

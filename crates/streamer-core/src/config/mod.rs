@@ -11,6 +11,7 @@ mod mysql;
 mod parse;
 mod problem;
 mod secret;
+mod snapshot;
 mod sqlite;
 mod tls;
 mod url;
@@ -23,6 +24,7 @@ pub use filter::{NamePattern, PatternProblem, SYSTEM_DATABASES, TableFilter};
 pub use mongodb::{BeforeChange, FullDocument, MongodbConfig};
 pub use mysql::{Address, Dates, Integers, MysqlConfig, TlsMode, VerifyTls};
 pub use secret::Secret;
+pub use snapshot::{SnapshotConfig, SnapshotMode};
 pub use sqlite::{SQLITE_DATABASE, SqliteConfig, sqlite_path};
 
 use crate::error::Result;
@@ -68,8 +70,10 @@ pub struct SourceConfig {
     pub tables: TableFilter,
     /// Where reading begins.
     pub from: From,
-    /// `from` was said: after a gap in which the place of reading was lost, reading goes on there.
+    /// After a gap in which the place of reading was lost, reading goes on: `from` says where, or a snapshot repairs it.
     pub continues_after_gap: bool,
+    /// Whether rows that tables hold already are read.
+    pub snapshot: SnapshotConfig,
     /// What kind of source it is.
     pub connector: ConnectorConfig,
 }
@@ -84,6 +88,22 @@ pub enum ConnectorConfig {
     Mongodb(MongodbConfig),
     /// SQLite.
     Sqlite(SqliteConfig),
+}
+
+impl SourceConfig {
+    /// Reads patterns of tables as the option `tables` of this source is read.
+    ///
+    /// # Errors
+    /// All patterns that cannot be read, each with what is wrong.
+    pub fn filter(&self, patterns: &[String]) -> std::result::Result<TableFilter, Vec<PatternProblem>> {
+        match &self.connector {
+            ConnectorConfig::Mysql(mysql) => TableFilter::parse(patterns, mysql.database.as_deref()),
+            ConnectorConfig::Mongodb(mongodb) => TableFilter::parse(patterns, mongodb.database.as_deref())
+                .map(TableFilter::without_system_databases),
+            ConnectorConfig::Sqlite(_) => TableFilter::parse(patterns, Some(SQLITE_DATABASE))
+                .map(|filter| filter.without_system_databases().with_lower_case(true)),
+        }
+    }
 }
 
 /// Where reading begins.

@@ -9,13 +9,15 @@ use serde_json::Value;
 use super::parse::{DEFAULT_NAME, read_from, read_tables};
 use super::problem::{Options, Problems, found};
 use super::url::UrlTls;
-use super::{ConnectorConfig, Secret, SourceConfig, TlsMode, tls};
+use super::{ConnectorConfig, Secret, SourceConfig, TlsMode, snapshot, tls};
 
 /// The options of a MongoDB source.
-pub(super) const OPTIONS: [&str; 8] = [
+pub(super) const OPTIONS: [&str; 10] = [
     "url",
     "tables",
     "from",
+    "snapshot",
+    "snapshotRate",
     "tls",
     "log",
     "pipeline",
@@ -114,6 +116,7 @@ pub(super) fn read_source(
 ) -> Option<SourceConfig> {
     let url = read_url(text, url_path, problems);
     let from = read_from(options, problems);
+    let snapshot = snapshot::read(options, problems);
     options.choice("log", &[("change-stream", ())], problems);
     let full_document = [
         ("default", FullDocument::Default),
@@ -144,7 +147,8 @@ pub(super) fn read_source(
         name: name.to_owned(),
         tables: tables?.without_system_databases(),
         from: from?,
-        continues_after_gap: options.get("from").is_some(),
+        continues_after_gap: options.get("from").is_some() || snapshot.repairs(),
+        snapshot,
         connector: ConnectorConfig::Mongodb(MongodbConfig {
             url: Secret::new(text),
             database: url.default_database,

@@ -7,7 +7,7 @@ use serde_json::Value;
 use super::problem::{Options, Problems, found, is_logger, member, nearest, shown};
 use super::{
     Config, ConnectorConfig, Dates, Delivery, From, Heartbeat, Integers, MysqlConfig, Reconnect,
-    SourceConfig, TableFilter, cache, checkpoint, mongodb, sqlite, tls, url,
+    SourceConfig, TableFilter, cache, checkpoint, mongodb, snapshot, sqlite, tls, url,
 };
 use crate::offset::Position;
 
@@ -21,7 +21,17 @@ const STREAMER: [&str; 8] = [
     "delivery",
     "logger",
 ];
-const SOURCE: [&str; 7] = ["url", "tables", "from", "tls", "serverId", "integers", "dates"];
+const SOURCE: [&str; 9] = [
+    "url",
+    "tables",
+    "from",
+    "snapshot",
+    "snapshotRate",
+    "tls",
+    "serverId",
+    "integers",
+    "dates",
+];
 
 /// What the only source is called.
 pub(super) const DEFAULT_NAME: &str = "default";
@@ -227,6 +237,7 @@ fn read_source(
     }
     let url = url::parse(text, url_path, problems);
     let (from, server_id, integers, dates) = read_options(options, problems);
+    let snapshot = snapshot::read(options, problems);
     let Some(url) = url else {
         // Patterns are read as if the URL named a database, so that its absence is not reported twice.
         read_tables(options, Some(DEFAULT_NAME), problems);
@@ -244,7 +255,8 @@ fn read_source(
         name: name.to_owned(),
         tables: tables?,
         from: from?,
-        continues_after_gap: options.get("from").is_some(),
+        continues_after_gap: options.get("from").is_some() || snapshot.repairs(),
+        snapshot,
         connector: ConnectorConfig::Mysql(MysqlConfig {
             addresses: url.addresses,
             user: url.user,

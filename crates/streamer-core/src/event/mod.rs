@@ -15,6 +15,7 @@
 //! | [`RECORD_COMMIT`] | text: position after the transaction |
 //! | [`RECORD_TABLE`] | operation, text: database, text: table, text: the new name as `database.table`, or empty |
 //! | [`RECORD_NUMBERED`] | number of the change with index 0, text: what ids of changes begin with; behind [`RECORD_TRANSACTION`] |
+//! | [`RECORD_READS`] | time (ms since the epoch), text: what ids begin with, text: position, shape, count, then the rows, each behind a text: the rest of its id |
 //! | [`RECORD_DOCUMENT`] | see [`BatchWriter::put_document`] |
 //!
 //! A document of MongoDB stays BSON. Its record holds: commit time (ms since the epoch), text: id of the change, text:
@@ -50,6 +51,8 @@ mod dynamic;
 mod layout;
 
 pub use batch::{Batch, BatchWriter, Mark, Operation, Transaction};
-pub use batch::{RECORD_COMMIT, RECORD_NUMBERED, RECORD_ROWS, RECORD_TABLE, RECORD_TRANSACTION};
+pub use batch::{
+    RECORD_COMMIT, RECORD_NUMBERED, RECORD_READS, RECORD_ROWS, RECORD_TABLE, RECORD_TRANSACTION,
+};
 pub use document::{DocumentChange, LastMark, RECORD_DOCUMENT};
 pub use layout::{Column, Encoding, Shape, ShapeId, TableLayout};

@@ -19,13 +19,15 @@ use serde_json::{Map, Value, json};
 use tokio::time::Instant;
 
 use crate::error::Error;
-use crate::source::Beat;
+use crate::source::{Beat, SnapshotProgress};
 
 /// What a source is doing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum State {
     /// The first connection is being made.
     Connecting,
+    /// Changes arrive, and rows of tables are read beside them.
+    Snapshotting,
     /// Changes arrive.
     Streaming,
     /// The connection broke; another is being made.
@@ -38,8 +40,9 @@ pub enum State {
 
 impl State {
     /// Every state.
-    pub const ALL: [State; 5] = [
+    pub const ALL: [State; 6] = [
         Self::Connecting,
+        Self::Snapshotting,
         Self::Streaming,
         Self::Reconnecting,
         Self::Stopped,
@@ -50,11 +53,19 @@ impl State {
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Connecting => "connecting",
+            Self::Snapshotting => "snapshotting",
             Self::Streaming => "streaming",
             Self::Reconnecting => "reconnecting",
             Self::Stopped => "stopped",
             Self::Failed => "failed",
         }
+    }
+}
+
+impl State {
+    /// Changes arrive.
+    const fn is_streaming(self) -> bool {
+        matches!(self, Self::Streaming | Self::Snapshotting)
     }
 }
 
@@ -102,6 +113,8 @@ pub struct SourceHealth {
     pub uptime: f64,
     /// The newest error or warning.
     pub last_error: Option<Error>,
+    /// The snapshot that is under way.
+    pub snapshot: Option<SnapshotProgress>,
 }
 
 /// All sources, as `Health` in `index.d.ts`.
@@ -135,6 +148,13 @@ impl SourceHealth {
             "reconnects": self.reconnects,
             "uptime": self.uptime,
             "lastError": self.last_error.as_ref().map(Error::to_json),
+            "snapshot": self.snapshot.as_ref().map(|progress| json!({
+                "id": &*progress.id,
+                "table": progress.table.as_ref().map(ToString::to_string),
+                "rows": progress.rows,
+                "estimatedRows": progress.estimated_rows,
+                "remaining": progress.remaining,
+            })),
         })
     }
 
@@ -174,6 +194,7 @@ struct Record {
     clock_offset: Option<f64>,
     reconnects: u64,
     last_error: Option<Error>,
+    snapshot: Option<SnapshotProgress>,
     /// Sequence number of its newest batch.
     newest: u64,
     /// Ordered by `after`; at most one for each batch that is in flight.
@@ -193,6 +214,7 @@ impl Record {
             clock_offset: None,
             reconnects: 0,
             last_error: None,
+            snapshot: None,
             newest: 0,
             proofs: VecDeque::new(),
             streamed: Duration::ZERO,
@@ -202,7 +224,7 @@ impl Record {
 
     fn enter(&mut self, state: State) {
         let now = Instant::now();
-        if self.state == State::Streaming {
+        if self.state.is_streaming() {
             self.streamed += now - self.since;
         }
         self.since = now;
@@ -234,7 +256,7 @@ impl Record {
         let Some(started) = started else { return 0.0 };
         let now = ended.unwrap_or_else(Instant::now);
         let mut streamed = self.streamed;
-        if self.state == State::Streaming {
+        if self.state.is_streaming() {
             streamed += now.saturating_duration_since(self.since);
         }
         let total = now.saturating_duration_since(started).as_secs_f64();
@@ -310,6 +332,12 @@ impl Board {
         self.with(source, |record| record.reconnects += 1);
     }
 
+    /// A snapshot has come further, or to its end.
+    pub fn snapshot(&self, source: usize, progress: &SnapshotProgress) {
+        let present = (!progress.is_last).then(|| progress.clone());
+        self.with(source, |record| record.snapshot = present);
+    }
+
     /// An error or a warning.
     pub fn blame(&self, source: usize, error: &Error) {
         self.with(source, |record| record.last_error = Some(error.clone()));
@@ -370,11 +398,12 @@ impl Board {
                 reconnects: record.reconnects,
                 uptime: record.uptime(records.started, records.ended),
                 last_error: record.last_error.clone(),
+                snapshot: record.snapshot.clone(),
             })
             .collect();
         let running = records.started.is_some() && records.ended.is_none();
         drop(records);
-        let streaming = |source: &SourceHealth| source.state == State::Streaming;
+        let streaming = |source: &SourceHealth| source.state.is_streaming();
         let status = if !running {
             Status::Stopped
         } else if !sources.iter().any(streaming) {

@@ -49,10 +49,11 @@ use crate::checkpoint::{self, Saved};
 use crate::code::Code;
 use crate::config::{Config, ConnectorConfig, SourceConfig};
 use crate::error::{Error, Result};
-use crate::source::mongodb::MongodbConnector;
-use crate::source::mysql::MysqlConnector;
-use crate::source::sqlite::SqliteConnector;
-use crate::source::{Connector, Settings};
+use crate::snapshot::{Joined, Requests};
+use crate::source::mongodb::{MongodbChunks, MongodbConnector};
+use crate::source::mysql::{MysqlChunks, MysqlConnector};
+use crate::source::sqlite::{SqliteChunks, SqliteConnector};
+use crate::source::{Chunks, Connector, Settings};
 
 pub use health::{Health, SourceHealth, State, Status};
 pub use observer::Observer;
@@ -64,8 +65,16 @@ use metrics::{Metrics, Present};
 use outlet::Outlet;
 use supervisor::Supervisor;
 
-/// Makes the connector of a source.
-pub type Factory = dyn Fn(&SourceConfig, Settings) -> Box<dyn Connector> + Send + Sync;
+/// Makes the connector of a source, and what reads the rows of its tables, where it has snapshots.
+pub type Factory = dyn Fn(&SourceConfig, Settings) -> Made + Send + Sync;
+
+/// What reads a source.
+pub struct Made {
+    /// Its log.
+    pub connector: Box<dyn Connector>,
+    /// The rows of its tables.
+    pub chunks: Option<Box<dyn Chunks>>,
+}
 
 /// Smallest batch to aim for: each costs a call into JavaScript.
 const MIN_BATCH_BYTES: usize = 16 << 10;
@@ -96,6 +105,8 @@ struct Shared {
     /// `None` where positions are kept in memory only.
     keeper: Option<Keeper>,
     dropped: Arc<log::Dropped>,
+    /// Snapshots that were asked for, for each source.
+    requests: Vec<Arc<Requests>>,
     cancel: CancellationToken,
     begin: watch::Sender<Begin>,
     announced: Mutex<Option<Picture>>,
@@ -275,7 +286,13 @@ impl Launch {
         let settings = settings(&shared.config);
         let mut supervisors = Vec::with_capacity(shared.config.sources.len());
         for (index, source) in shared.config.sources.iter().enumerate() {
-            let mut connector = (self.factory)(source, settings);
+            let Made {
+                mut connector,
+                chunks,
+            } = (self.factory)(source, settings);
+            if let (Some(chunks), Some(requests)) = (chunks, shared.requests.get(index)) {
+                connector = Box::new(Joined::new(connector, chunks, source, Arc::clone(requests)));
+            }
             if let Some(Some(saved)) = saved.get(index) {
                 connector.resume(saved.clone())?;
             }
@@ -342,6 +359,7 @@ impl Engine {
             board: Board::new(names, config.heartbeat.timeout),
             metrics: Metrics::new(limit, config.sources.iter().map(|source| source.name.as_str())),
             dropped: Arc::default(),
+            requests: config.sources.iter().map(|_| Arc::default()).collect(),
             cancel: CancellationToken::new(),
             begin: watch::Sender::new(Begin::Waiting(config.sources.len())),
             announced: Mutex::new(None),
@@ -468,6 +486,38 @@ impl Engine {
         }
     }
 
+    /// Reads the rows of a source's tables that match `patterns`, all where there is none, beside its log; as soon as it streams.
+    /// Returns the id of the snapshot, which its notices carry.
+    ///
+    /// # Errors
+    /// `ERR_STREAMER_ARGUMENT_INVALID` for a source that is not configured, and for patterns that cannot be
+    /// read; `ERR_STREAMER_LIMIT_EXCEEDED` where more than a thousand wait.
+    pub fn snapshot(&self, source: Option<&str>, patterns: Vec<String>) -> Result<Arc<str>> {
+        let sources = &self.shared.config.sources;
+        let index = match source {
+            Some(name) => sources.iter().position(|source| source.name == name),
+            None => (sources.len() == 1).then_some(0),
+        };
+        let invalid = |sentence: String| Error::new(Code::ArgumentInvalid, sentence);
+        let found = index.and_then(|index| sources.get(index).zip(self.shared.requests.get(index)));
+        let Some((source, requests)) = found else {
+            let sentence = "A snapshot is of one source: its name was expected in `source`.";
+            return Err(invalid(sentence.to_owned()));
+        };
+        if let Err(problems) = source.filter(&patterns) {
+            let why = problems.first().map_or("", |problem| problem.message.as_str());
+            return Err(invalid(format!(
+                "The tables of the snapshot cannot be read: {why}."
+            )));
+        }
+        requests.ask(patterns).ok_or_else(|| {
+            Error::new(
+                Code::LimitExceeded,
+                "More than a thousand snapshots wait for a source that does not stream.",
+            )
+        })
+    }
+
     /// Stores the last positions and gives the checkpoints free; after [`stop`](Self::stop), when everything that was
     /// delivered has been acknowledged.
     ///
@@ -505,12 +555,21 @@ impl Drop for Engine {
     }
 }
 
-/// The connector that a source asks for: the one place that knows all kinds.
-fn connector(source: &SourceConfig, settings: Settings) -> Box<dyn Connector> {
+/// What a source asks for: the one place that knows all kinds.
+fn connector(source: &SourceConfig, settings: Settings) -> Made {
     match &source.connector {
-        ConnectorConfig::Mongodb(config) => Box::new(MongodbConnector::new(source, config, settings)),
-        ConnectorConfig::Mysql(config) => Box::new(MysqlConnector::new(source, config, settings)),
-        ConnectorConfig::Sqlite(config) => Box::new(SqliteConnector::new(source, config, settings)),
+        ConnectorConfig::Mongodb(config) => Made {
+            connector: Box::new(MongodbConnector::new(source, config, settings)),
+            chunks: Some(Box::new(MongodbChunks::new(source, config, settings))),
+        },
+        ConnectorConfig::Mysql(config) => Made {
+            connector: Box::new(MysqlConnector::new(source, config, settings)),
+            chunks: Some(Box::new(MysqlChunks::new(source, config, settings))),
+        },
+        ConnectorConfig::Sqlite(config) => Made {
+            connector: Box::new(SqliteConnector::new(source, config, settings)),
+            chunks: Some(Box::new(SqliteChunks::new(source, config, settings))),
+        },
     }
 }
 

@@ -133,14 +133,18 @@ impl Rig {
                 .collect::<Vec<_>>(),
         );
         let (count, closed) = (Arc::clone(&asked), Arc::clone(&disconnected));
-        let factory = move |source: &SourceConfig, _: Settings| -> Box<dyn Connector> {
+        let factory = move |source: &SourceConfig, _: Settings| -> Made {
             let mut scripts = scripts.lock();
             let place = scripts.iter().position(|(name, _)| *name == source.name).unwrap();
-            Box::new(Scripted {
+            let connector = Box::new(Scripted {
                 steps: scripts.swap_remove(place).1.into(),
                 asked: Arc::clone(&count),
                 disconnected: Arc::clone(&closed),
-            })
+            });
+            Made {
+                connector,
+                chunks: None,
+            }
         };
         let sink = Arc::new(ToChannel(sender));
         let engine = Engine::with_connectors(config, sink, Arc::new(factory));

@@ -22,7 +22,7 @@ use crate::code::{Code, Retry};
 use crate::config::SourceConfig;
 use crate::error::{Error, Result};
 use crate::event::Batch;
-use crate::source::{Beat, Connector, Gap, GapReason, Item};
+use crate::source::{Beat, Connector, Gap, GapReason, Item, SnapshotProgress};
 
 /// How long a broken connection may take to close; the next attempt does not wait longer for it.
 const CLOSING: Duration = Duration::from_secs(1);
@@ -49,6 +49,8 @@ pub(super) struct Supervisor {
     continues_after_gap: bool,
     /// The place of reading was lost, and nothing says where to go on.
     is_lost: bool,
+    /// Rows of tables are being read beside the log.
+    is_snapshotting: bool,
 }
 
 impl Supervisor {
@@ -70,6 +72,7 @@ impl Supervisor {
             has_streamed: false,
             continues_after_gap: source.continues_after_gap,
             is_lost: false,
+            is_snapshotting: false,
         }
     }
 
@@ -131,7 +134,7 @@ impl Supervisor {
             let position = self.connector.position();
             observer.connected(&self.name, self.connector.server(), position.as_deref());
         }
-        shared.board.enter(self.index, State::Streaming);
+        shared.board.enter(self.index, self.streaming());
         if let Some((since, attempt)) = self.down.take() {
             let down_ms = whole_ms(since.elapsed());
             tracing::info!(attempt, downMs = down_ms, "Connected again.");
@@ -174,11 +177,7 @@ impl Supervisor {
         let Some(position) = self.connector.position() else {
             return Ok(());
         };
-        let place = Place {
-            position,
-            witness: self.connector.witness(),
-            definitions: self.connector.definitions(),
-        };
+        let place = self.place(position);
         let kept = keeper.begin(self.index, place).await;
         kept.map_err(|error| error.with_retry(Retry::Operator))
     }
@@ -208,7 +207,8 @@ impl Supervisor {
     /// Waits for the source's turn and hands over. When the engine stops it does not wait: what was read is delivered.
     async fn hand_over(&mut self, item: Item) -> Result<()> {
         let cancel = self.shared.cancel.clone();
-        let window = &self.shared.outlet.window;
+        let shared = Arc::clone(&self.shared);
+        let window = &shared.outlet.window;
         let turn = tokio::select! {
             biased;
             turn = window.turn() => Some(turn),
@@ -233,6 +233,8 @@ impl Supervisor {
                 tracing::warn!(code = error.code().as_str(), "{error}");
                 self.blame(&error);
             }
+            Item::Snapshot(progress) => self.snapshot(&progress),
+            Item::Held { .. } => {}
         }
         drop(turn);
         Ok(())
@@ -244,11 +246,13 @@ impl Supervisor {
             return;
         };
         match item {
+            // Rows of a snapshot are no changes: what touched them was shown with the change.
+            Item::Batch(batch) if batch.is_snapshot => {}
             Item::Batch(batch) => observer.batch(&self.name, batch),
             Item::Beat(beat) => observer.beat(&self.name, beat),
             Item::Gap(gap) => observer.gap(&self.name, gap),
             Item::Schema(change) => observer.schema(&self.name, change),
-            Item::Warning(_) => {}
+            Item::Warning(_) | Item::Snapshot(_) | Item::Held { .. } => {}
         }
     }
 
@@ -273,12 +277,17 @@ impl Supervisor {
     fn record(&self, sequence: u64, position: Option<&Arc<str>>) {
         let position = position.filter(|position| !position.is_empty());
         if let (Some(keeper), Some(position)) = (&self.shared.keeper, position) {
-            let place = Place {
-                position: Arc::clone(position),
-                witness: self.connector.witness(),
-                definitions: self.connector.definitions(),
-            };
-            keeper.deliver(self.index, sequence, place);
+            keeper.deliver(self.index, sequence, self.place(Arc::clone(position)));
+        }
+    }
+
+    /// A place at the end of the item that the connector returned last.
+    fn place(&self, position: Arc<str>) -> Place {
+        Place {
+            position,
+            witness: self.connector.witness(),
+            progress: self.connector.progress(),
+            definitions: self.connector.definitions(),
         }
     }
 
@@ -302,6 +311,29 @@ impl Supervisor {
         self.shared.board.beat(self.index, beat, now_ms());
         self.notify_at(notice::heartbeat(&self.name, beat), Some(&beat.position));
         self.shared.announce();
+    }
+
+    fn snapshot(&mut self, progress: &SnapshotProgress) {
+        if progress.rows == 0 || progress.is_done {
+            let table = progress.table.as_ref().map(ToString::to_string);
+            let (rows, remaining) = (progress.rows, progress.remaining);
+            tracing::info!(table, rows, remaining, done = progress.is_done, "Snapshot.");
+        }
+        self.is_snapshotting = !progress.is_last;
+        self.shared.board.snapshot(self.index, progress);
+        self.shared.board.enter(self.index, self.streaming());
+        let notice = notice::snapshot(&self.name, progress);
+        self.notify_at(notice, progress.position.as_ref());
+        self.shared.announce();
+    }
+
+    /// The state of a source whose changes arrive.
+    fn streaming(&self) -> State {
+        if self.is_snapshotting {
+            State::Snapshotting
+        } else {
+            State::Streaming
+        }
     }
 
     fn gap(&self, gap: &Gap) {

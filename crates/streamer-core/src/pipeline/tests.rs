@@ -348,8 +348,11 @@ async fn stop_keeps_its_deadline_and_nothing_follows_it() {
     let (sender, mut deliveries) = mpsc::unbounded_channel();
     let (release, blocked) = std::sync::mpsc::channel();
     let blocked = Mutex::new(Some(blocked));
-    let factory = move |_: &SourceConfig, _: Settings| -> Box<dyn Connector> {
-        Box::new(Blocking(Mutex::new(blocked.lock().take().unwrap())))
+    let factory = move |_: &SourceConfig, _: Settings| -> Made {
+        Made {
+            connector: Box::new(Blocking(Mutex::new(blocked.lock().take().unwrap()))),
+            chunks: None,
+        }
     };
     let engine = Engine::with_connectors(
         configuration(&["a".to_owned()]),

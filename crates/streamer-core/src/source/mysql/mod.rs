@@ -4,6 +4,7 @@ pub mod binlog;
 pub mod cascades;
 mod cell;
 pub mod charset;
+mod chunks;
 mod connector;
 mod described;
 mod held;
@@ -23,4 +24,5 @@ mod witness;
 mod words;
 
 pub use cell::AnswerColumn;
+pub use chunks::MysqlChunks;
 pub use connector::MysqlConnector;
