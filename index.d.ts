@@ -34,9 +34,9 @@ export interface Change<T extends object = Row> {
   readonly after: T | null
   /** For an update: the names of the columns whose value changed; of a MongoDB document, paths. Frozen. */
   readonly changed: readonly string[] | null
-  /** When the source committed it, in ms since the Unix epoch, by the source's clock. */
+  /** When the source committed it, in ms since the Unix epoch, by the source's clock. For a `read`: when it was read. */
   readonly timestamp: number
-  /** The transaction it belongs to: every change of one transaction carries the same `id`; `index` counts from 0. `null` for a MongoDB write outside one. */
+  /** The transaction it belongs to: every change of one transaction carries the same `id`; `index` counts from 0. `null` for a MongoDB write outside one, and for a `read`. */
   readonly transaction: { readonly id: string; readonly index: number; readonly last: boolean } | null
   /** Where this change ends in the source's log. Opaque; hand it to `from` to continue after it. */
   readonly position: string
@@ -159,9 +159,30 @@ export interface SchemaChange {
   readonly position: string
 }
 
+/** How far a snapshot has come: when a table is begun, once a second while it is read, and at its end. */
+export interface SnapshotProgress {
+  /** The source's name. */
+  readonly source: string
+  /** Names the snapshot; the ids of its rows begin with it. */
+  readonly id: string
+  /** The table, as `database.table`; `null` where there was none to read. */
+  readonly table: string | null
+  /** Rows of it that were handed over; 0 where it is begun, or begun anew. */
+  readonly rows: number
+  /** About how many it has; `null` where the source has no estimate. */
+  readonly estimatedRows: number | null
+  /** The table has been read to its end. */
+  readonly done: boolean
+  /** Tables of this snapshot that are still to be read, this one included unless it is done. */
+  readonly remaining: number
+}
+
 /** How one source is doing. */
 export interface SourceHealth {
-  /** What it is doing. `polling`: it is asked for changes, because its log is not read; see `capture`. `failed`: it has given up; see `lastError`. */
+  /**
+   * What it is doing. `snapshotting`: changes arrive, and rows of tables between them. `polling`: it is asked for changes, because its log
+   * is not read; see `capture`. `failed`: it has given up; see `lastError`.
+   */
   readonly state:
     'connecting' | 'snapshotting' | 'streaming' | 'polling' | 'reconnecting' | 'stopped' | 'failed'
   /** Everything the source committed before this instant (ms since epoch, local clock) has been delivered. */
@@ -176,6 +197,8 @@ export interface SourceHealth {
   readonly uptime: number
   /** The newest error, also one that was mended since. */
   readonly lastError: StreamerError | null
+  /** The snapshot that is under way; `null` where none is. */
+  readonly snapshot: Omit<SnapshotProgress, 'source' | 'done'> | null
 }
 
 /** How the streamer is doing. */
@@ -237,6 +260,13 @@ interface SourceCommon {
   tables?: readonly string[]
   /** Where to begin: `now` (default), `earliest`, or a `Change.position`, behind which reading goes on. */
   from?: 'now' | 'earliest' | (string & {})
+  /**
+   * Rows that tables hold already, as changes with `op: 'read'`. `never` (default): changes only. `initial`: where no checkpoint
+   * exists. `always`: at every start. `when-needed`: `initial`, and again after a gap; see docs/snapshots.md.
+   */
+  snapshot?: 'never' | 'initial' | 'always' | 'when-needed'
+  /** Most rows of a snapshot per second. Default: as fast as they come. */
+  snapshotRate?: number
   /** Default: verified TLS for hosts other than loopback; `false` for plain text, said once in the log. */
   tls?: TlsConfig | boolean
   /**
@@ -619,12 +649,16 @@ export interface StreamerEvents<S extends SchemaOf<S> = Schema> {
   update: [change: Extract<ChangeOf<S>, { op: 'update' }>]
   replace: [change: Extract<ChangeOf<S>, { op: 'replace' }>]
   delete: [change: Extract<ChangeOf<S>, { op: 'delete' }>]
+  /** A row of a snapshot. */
+  read: [change: Extract<ChangeOf<S>, { op: 'read' }>]
   /** Many changes in one call, in order: the cheapest way to take a flood. At most `delivery.batchSize`. */
   batch: [changes: readonly ChangeOf<S>[]]
   /** A definition changed; the changes that follow have the new columns. */
   schema: [change: SchemaChange]
   /** Changes may be missing. */
   gap: [gap: Gap]
+  /** A snapshot has come further. */
+  snapshot: [progress: SnapshotProgress]
   /** The health of a source changed. */
   health: [health: Health]
   /** An idle source shows that it lives. */
@@ -656,11 +690,11 @@ export class Streamer<S extends SchemaOf<S> = Schema> extends EventEmitter<Strea
   /**
    * Checks the configuration and throws `StreamerError` (`ERR_STREAMER_CONFIG_INVALID`, all problems at once, each with its path
    * in `details.problems`). Nothing connects yet: that begins with `start()`, with `changes()`, or by itself when the first
-   * listener for `change`, `insert`, `update`, `replace`, `delete`, `batch`, `schema` or `gap` is added.
+   * listener for `change`, `insert`, `update`, `replace`, `delete`, `read`, `batch`, `schema` or `gap` is added.
    */
   constructor(config: string | SourceConfig | StreamerConfig)
   /**
-   * Resolves once every source streams: a write made after that will be seen. Every call returns the same promise. Rejects with
+   * Resolves once every source streams: a write made after that will be seen. A snapshot goes on afterwards. Every call returns the same promise. Rejects with
    * the `StreamerError` that stands in the way, and after `stop()` with `ERR_STREAMER_STOPPED`. A streamer whose start has failed
    * stays so: mend what the error names and make a new one.
    */
@@ -731,6 +765,16 @@ export class Streamer<S extends SchemaOf<S> = Schema> extends EventEmitter<Strea
       deadLetter?: (batch: readonly ChangeOf<S>[], error: unknown) => Promise<void> | void
     }
   ): { stop(): Promise<void> }
+
+  /**
+   * Reads the rows that tables hold now, as changes with `op: 'read'`, beside the log and joined with it; see docs/snapshots.md.
+   * Resolves when all of them were handed over. `tables` takes the same patterns as the configuration, among the tables that the
+   * source follows; without it all of them are read. Starts the streamer. With checkpoints, what is left is read after a restart.
+   * Rejects where the source fails or the streamer is stopped before.
+   *
+   * @throws StreamerError `ERR_STREAMER_ARGUMENT_INVALID`, `ERR_STREAMER_LIMIT_EXCEEDED`, `ERR_STREAMER_STOPPED`
+   */
+  snapshot(tables?: string | readonly string[], options?: { source?: string }): Promise<void>
 
   /** What reads keep in memory. */
   readonly cache: Cache

@@ -50,6 +50,11 @@ export declare class Engine {
    * acknowledged.
    */
   progress(source: string, position: string): void
+  /**
+   * Reads the rows of a source's tables that match `patterns`, all where there is none, beside its log. Returns the id that its
+   * `snapshot` notices carry.
+   */
+  snapshot(source: string | undefined | null, patterns: Array<string>): string
   /** `Health` as JSON text. */
   health(): string
   /** Figures in the Prometheus text format. */

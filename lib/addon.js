@@ -14,6 +14,7 @@ const { StreamerError } = require('./errors')
  * @property {(sequence: number) => void} acknowledge
  * @property {(source: string, position: string) => void} progress
  * @property {() => Promise<void>} settle
+ * @property {(source: string | undefined, patterns: string[]) => string} snapshot
  * @property {() => string} health
  * @property {() => string} metrics
  * @property {(source: string | undefined, sql: string, values: any[]) => any} lookup

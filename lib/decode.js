@@ -44,6 +44,7 @@ const RECORD_TABLE = 4
 const RECORD_DOCUMENT = 5
 const RECORD_NUMBERED = 6
 const RECORD_ALONE = 7
+const RECORD_READS = 8
 
 const OPERATIONS = ['insert', 'update', 'delete', 'read', 'replace', 'truncate', 'drop', 'rename']
 
@@ -100,6 +101,8 @@ class BatchReader {
   /** @type {Shape | null} */
   #after = null
   #words = 0
+  /** Rows of a snapshot. @type {{ idBegin: string, position: string, at: number } | null} */
+  #reads = null
 
   /** @param {string} source @param {BatchPayload} payload @param {Shapes} shapes @param {Integers} integers */
   constructor(source, payload, shapes, integers) {
@@ -171,7 +174,15 @@ class BatchReader {
         this.#alone = { id, committed, position }
         return null
       }
+      case RECORD_READS: {
+        const at = numbers[cells.at++]
+        this.#reads = { at, idBegin: cells.takeText(), position: cells.takeText() }
+        this.#after = this.#shapes.get(numbers[cells.at++])
+        this.#rows = numbers[cells.at++]
+        return null
+      }
       case RECORD_ROWS:
+        this.#reads = null
         this.#op = operationOf(numbers[cells.at++])
         this.#before = this.#shapes.get(numbers[cells.at++])
         this.#after = this.#shapes.get(numbers[cells.at++])
@@ -190,8 +201,31 @@ class BatchReader {
     }
   }
 
+  /** A row of a snapshot. @param {{ idBegin: string, position: string, at: number }} reads @returns {Change} */
+  #readSnapshotRow({ idBegin, position, at }) {
+    const shape = /** @type {Shape} */ (this.#after)
+    const id = idBegin + this.#cells.takeText()
+    const after = shape.read(this.#cells)
+    this.#rows--
+    return {
+      id,
+      source: this.#source,
+      op: 'read',
+      database: shape.database,
+      table: shape.table,
+      key: shape.keyOf(null, after),
+      before: null,
+      after,
+      changed: null,
+      timestamp: at,
+      transaction: null,
+      position,
+    }
+  }
+
   /** @returns {Change} */
   #readRow() {
+    if (this.#reads !== null) return this.#readSnapshotRow(this.#reads)
     const cells = this.#cells
     const shape = /** @type {Shape} */ (this.#after ?? this.#before)
     const changed = this.#words > 0 ? shape.readChanged(this.#words, cells) : null

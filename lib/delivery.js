@@ -57,7 +57,7 @@ const KIND_BATCH = 0
 const SLICE_MS = 1
 
 /** Events of one change. */
-const OPERATION_EVENTS = new Set(['insert', 'update', 'replace', 'delete'])
+const OPERATION_EVENTS = new Set(['insert', 'update', 'replace', 'delete', 'read'])
 
 /** Worked-off items that the queue may hold before it is cut. */
 const MAX_WORKED_OFF = 1024

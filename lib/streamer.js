@@ -12,13 +12,24 @@ const { Delivery } = require('./delivery')
 const { SteadyEmitter, dispatch, rejection, surface } = require('./dispatch')
 const { loadBson } = require('./documents')
 const { Queries } = require('./queries')
+const { Snapshots } = require('./snapshots')
 const { StreamerError, argumentInvalid, errorFrom, errorFromNative, stopped } = require('./errors')
 
 /** @typedef {import('./addon').Engine} Engine */
 /** @typedef {import('./config').Logger} Logger */
 
 /** Events whose first listener starts the streamer. */
-const CHANGE_EVENTS = new Set(['change', 'insert', 'update', 'replace', 'delete', 'batch', 'schema', 'gap'])
+const CHANGE_EVENTS = new Set([
+  'change',
+  'insert',
+  'update',
+  'replace',
+  'delete',
+  'read',
+  'batch',
+  'schema',
+  'gap',
+])
 
 /** Default of `stop({ timeoutMs })`. */
 const STOP_TIMEOUT_MS = 5000
@@ -51,6 +62,7 @@ class Streamer extends SteadyEmitter {
   #delivery
   /** @type {Queries} */
   #queries
+  #snapshots = new Snapshots()
   /** @type {Logger | null} */
   #logger
   /** @type {Promise<this> | null} */
@@ -205,6 +217,7 @@ class Streamer extends SteadyEmitter {
       clearTimeout(timer)
       this.#delivery.close()
       for (const loop of this.#delivery.loops) Changes.end(loop)
+      this.#snapshots.fail(stopped())
       this.#release()
       dispatch(this, 'stop')
     }
@@ -264,6 +277,14 @@ class Streamer extends SteadyEmitter {
     return { stop: () => this.#delivery.closeConsumer(consumer) }
   }
 
+  /** @param {unknown} [tables] @param {unknown} [options] */
+  snapshot(tables, options) {
+    if (this.#stopping !== null) return Promise.reject(stopped())
+    const read = this.#snapshots.ask(this.#engine, tables, options)
+    this.start().catch(error => this.#snapshots.fail(error))
+    return read
+  }
+
   get cache() {
     return this.#queries.cache
   }
@@ -311,12 +332,16 @@ class Streamer extends SteadyEmitter {
         const error = errorFrom(event.error)
         const { loops } = this.#delivery
         for (const loop of loops) Changes.fail(loop, error)
+        this.#snapshots.failSource(event.source, error)
         // A loop that failed with it has told it already.
         if (loops.length > 0 && this.listenerCount('error') === 0) return true
         return this.#report(error)
       }
       case 'health':
         return dispatch(this, 'health', healthFrom(event.health))
+      case 'snapshot':
+        this.#snapshots.told(event)
+        return dispatch(this, type, event)
       case 'disconnect':
         return dispatch(this, 'disconnect', { ...event, error: errorFrom(event.error) })
       default:

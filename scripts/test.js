@@ -53,6 +53,7 @@ async function main() {
     '__test__/guides',
     '__test__/mongodb',
     '__test__/poll',
+    '__test__/snapshot',
     '__test__/sqlite',
   ].flatMap(testFiles)
   const js = await shown(process.execPath, [

@@ -220,6 +220,14 @@ impl Engine {
         self.running.core.progress(&source, &position);
     }
 
+    /// Reads the rows of a source's tables that match `patterns`, all where there is none, beside its log. Returns the id that its
+    /// `snapshot` notices carry.
+    #[napi]
+    pub fn snapshot(&self, source: Option<String>, patterns: Vec<String>) -> Result<String> {
+        let asked = self.running.core.snapshot(source.as_deref(), patterns);
+        asked.map(|id| id.to_string()).map_err(|error| thrown(&error))
+    }
+
     /// `Health` as JSON text.
     #[napi]
     pub fn health(&self) -> String {

@@ -17,9 +17,10 @@ streamer.on('batch', changes => {
   if (changes.some(change => change.table === 'finished')) console.log('finished')
 })
 streamer.on('schema', schema => fs.writeSync(log, line({ schema })))
+streamer.on('snapshot', snapshot => fs.writeSync(log, line({ snapshot })))
 streamer.on('gap', gap => fs.writeSync(log, line({ gap })))
 streamer.on('error', error => console.log(`error ${error.code} ${error.message}`))
 streamer.start().then(
   () => console.log('ready'),
-  () => {}
+  error => console.log(`error ${error.code} ${error.message}`)
 )

@@ -29,7 +29,7 @@ Options:
   --tables <list>        Tables as database.table, divided by commas; * and ? match, ! excludes.
                          MongoDB: collections.
                          Default: all tables of the URL's database.
-  --ops <list>           Only these: insert, update, replace, delete, truncate, drop, rename.
+  --ops <list>           Only these: insert, update, replace, delete, read, truncate, drop, rename.
   --from <position>      now (default), earliest, or the position of a change: go on behind it.
   --limit <count>        Stop after so many changes.
   --json                 One JSON document a line. A bigint is a string of digits, a Buffer is

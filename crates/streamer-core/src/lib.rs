@@ -17,4 +17,5 @@ pub mod event;
 pub mod offset;
 pub mod pipeline;
 pub mod query;
+pub mod snapshot;
 pub mod source;

@@ -57,6 +57,10 @@ const ARROWS: &[(&str, &[&str])] = &[
         &["error", "code", "offset", "config", "event", "checkpoint"],
     ),
     (
+        "snapshot",
+        &["error", "code", "config", "event", "source", "checkpoint"],
+    ),
+    (
         "pipeline",
         &[
             "error",
@@ -66,6 +70,7 @@ const ARROWS: &[(&str, &[&str])] = &[
             "event",
             "source",
             "checkpoint",
+            "snapshot",
         ],
     ),
 ];

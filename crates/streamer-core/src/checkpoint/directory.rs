@@ -76,6 +76,7 @@ impl Directory {
         Ok(Some(Saved {
             position: record.position,
             witness: record.witness,
+            snapshot: record.snapshot,
             definitions,
         }))
     }
@@ -103,6 +104,7 @@ impl Directory {
         name: &str,
         position: &str,
         witness: Option<&str>,
+        snapshot: Option<String>,
         definitions: Option<&dyn Definitions>,
     ) -> Result<()> {
         self.keep_possession(name)?;
@@ -123,7 +125,7 @@ impl Directory {
             }
             (None, _) => None,
         };
-        let record = Record::new(name, position, witness, stored.clone());
+        let record = Record::new(name, position, witness, snapshot, stored.clone());
         let file = checkpoint_file(&self.path, name);
         replace(&self.path, &file, record.encode().as_bytes())?;
         let version = definitions.map(Definitions::version);
@@ -147,6 +149,7 @@ impl Store for Directory {
         source: &'a str,
         position: &'a str,
         witness: Option<&'a str>,
+        snapshot: Option<String>,
         definitions: Option<Arc<dyn Definitions>>,
     ) -> BoxFuture<'a, Result<()>> {
         let (source, position) = (source.to_owned(), position.to_owned());
@@ -159,8 +162,8 @@ impl Store for Directory {
         async move {
             // Synchronising may take as long as the disk likes, and must not hold a thread of the runtime.
             let work = tokio::task::spawn_blocking(move || {
-                let result =
-                    taken.save_source(&source, &position, witness.as_deref(), definitions.as_deref());
+                let (witness, definitions) = (witness.as_deref(), definitions.as_deref());
+                let result = taken.save_source(&source, &position, witness, snapshot, definitions);
                 (taken, result)
             });
             match work.await {

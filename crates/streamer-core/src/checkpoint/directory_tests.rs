@@ -18,6 +18,7 @@ fn definitions(version: u64, text: &'static str) -> Option<Arc<dyn Definitions>>
 
 fn saved(position: &str, definitions: Option<&str>) -> Option<Saved> {
     Some(Saved {
+        snapshot: None,
         witness: None,
         position: position.to_owned(),
         definitions: definitions.map(|text| text.as_bytes().to_vec()),
@@ -30,9 +31,18 @@ async fn what_was_saved_is_found_by_the_next() {
     let path = folder.path().join("deep/positions");
     let mut first = Directory::new(path.clone());
     assert_eq!(first.open("a").await.unwrap(), None);
-    first.save("a", "p1", None, definitions(1, "one")).await.unwrap();
-    first.save("a", "p2", None, definitions(1, "one")).await.unwrap();
-    first.save("a", "p3", None, definitions(2, "two")).await.unwrap();
+    first
+        .save("a", "p1", None, None, definitions(1, "one"))
+        .await
+        .unwrap();
+    first
+        .save("a", "p2", None, None, definitions(1, "one"))
+        .await
+        .unwrap();
+    first
+        .save("a", "p3", None, None, definitions(2, "two"))
+        .await
+        .unwrap();
     first.close().await;
     let names: Vec<String> = fs::read_dir(&path)
         .unwrap()
@@ -69,7 +79,7 @@ async fn a_damaged_checkpoint_is_an_error() {
     let path = folder.path().join("positions");
     let mut store = Directory::new(path.clone());
     store.open("a").await.unwrap();
-    store.save("a", "p1", None, None).await.unwrap();
+    store.save("a", "p1", None, None, None).await.unwrap();
     store.close().await;
     fs::write(path.join("a.checkpoint"), b"").unwrap();
     let error = store.open("a").await.unwrap_err();
@@ -82,7 +92,10 @@ async fn definitions_that_are_damaged_are_missing() {
     let path = folder.path().join("positions");
     let mut store = Directory::new(path.clone());
     store.open("a").await.unwrap();
-    store.save("a", "p1", None, definitions(1, "one")).await.unwrap();
+    store
+        .save("a", "p1", None, None, definitions(1, "one"))
+        .await
+        .unwrap();
     store.close().await;
     let file = definitions_file(&path, "a", &checksum(b"one"));
     fs::write(file, b"other").unwrap();
@@ -95,9 +108,15 @@ async fn definitions_that_were_deleted_are_stored_again() {
     let path = folder.path().join("positions");
     let mut store = Directory::new(path.clone());
     store.open("a").await.unwrap();
-    store.save("a", "p1", None, definitions(1, "one")).await.unwrap();
+    store
+        .save("a", "p1", None, None, definitions(1, "one"))
+        .await
+        .unwrap();
     fs::remove_file(definitions_file(&path, "a", &checksum(b"one"))).unwrap();
-    store.save("a", "p2", None, definitions(1, "one")).await.unwrap();
+    store
+        .save("a", "p2", None, None, definitions(1, "one"))
+        .await
+        .unwrap();
     store.close().await;
     assert_eq!(store.open("a").await.unwrap(), saved("p2", Some("one")));
 }
@@ -114,7 +133,10 @@ mod unix {
         let path = folder.path().join("positions");
         let mut store = Directory::new(path.clone());
         store.open("a").await.unwrap();
-        store.save("a", "p1", None, definitions(1, "one")).await.unwrap();
+        store
+            .save("a", "p1", None, None, definitions(1, "one"))
+            .await
+            .unwrap();
         assert_eq!(fs::metadata(&path).unwrap().mode() & 0o777, 0o700);
         let mut files = 0;
         for entry in fs::read_dir(&path).unwrap() {
@@ -130,14 +152,14 @@ mod unix {
         let path = folder.path().join("positions");
         let mut first = Directory::new(path.clone());
         first.open("a").await.unwrap();
-        first.save("a", "p1", None, None).await.unwrap();
+        first.save("a", "p1", None, None, None).await.unwrap();
         fs::remove_dir_all(&path).unwrap();
         let mut second = Directory::new(path.clone());
         assert_eq!(second.open("a").await.unwrap(), None);
-        second.save("a", "q1", None, None).await.unwrap();
+        second.save("a", "q1", None, None, None).await.unwrap();
         let renewed = first.renew().await.unwrap_err();
         assert_eq!(renewed.code(), Code::CheckpointLocked);
-        let refused = first.save("a", "p2", None, None).await.unwrap_err();
+        let refused = first.save("a", "p2", None, None, None).await.unwrap_err();
         assert_eq!(refused.code(), Code::CheckpointLocked);
         second.close().await;
         assert_eq!(second.open("a").await.unwrap(), saved("q1", None));
@@ -149,14 +171,20 @@ mod unix {
         let path = folder.path().join("positions");
         let mut first = Directory::new(path.clone());
         first.open("a").await.unwrap();
-        first.save("a", "p1", None, definitions(1, "one")).await.unwrap();
+        first
+            .save("a", "p1", None, None, definitions(1, "one"))
+            .await
+            .unwrap();
         fs::remove_dir_all(&path).unwrap();
-        let gone = first.save("a", "p2", None, definitions(1, "one")).await;
+        let gone = first.save("a", "p2", None, None, definitions(1, "one")).await;
         assert_eq!(gone.unwrap_err().code(), Code::CheckpointFailed);
         first.renew().await.unwrap();
         fs::create_dir(&path).unwrap();
         fs::set_permissions(&path, fs::Permissions::from_mode(0o700)).unwrap();
-        first.save("a", "p2", None, definitions(1, "one")).await.unwrap();
+        first
+            .save("a", "p2", None, None, definitions(1, "one"))
+            .await
+            .unwrap();
         let mut second = Directory::new(path);
         assert_eq!(second.open("a").await.unwrap_err().code(), Code::CheckpointLocked);
         first.close().await;
@@ -198,7 +226,7 @@ mod unix {
         fs::write(&victim, b"kept").unwrap();
         symlink(&victim, path.join("a.checkpoint.new")).unwrap();
         symlink(&victim, path.join("b.lock")).unwrap();
-        store.save("a", "p1", None, None).await.unwrap();
+        store.save("a", "p1", None, None, None).await.unwrap();
         assert_eq!(store.open("b").await.unwrap_err().code(), Code::CheckpointFailed);
         assert_eq!(fs::read(&victim).unwrap(), b"kept");
     }

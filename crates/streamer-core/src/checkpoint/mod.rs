@@ -35,6 +35,15 @@ pub trait Definitions: Send + Sync {
     fn to_bytes(&self) -> Vec<u8>;
 }
 
+/// How far a snapshot has come, for a checkpoint; made into text only when it is stored.
+pub trait Progress: Send + Sync {
+    /// Grows with every change; two with one version are equal.
+    fn version(&self) -> u64;
+
+    /// The form in which it is stored. Opaque to everyone but the reader of snapshots.
+    fn to_text(&self) -> String;
+}
+
 /// What was read back.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Saved {
@@ -42,6 +51,8 @@ pub struct Saved {
     pub position: String,
     /// What proves that the log is the same; absent where the connector knew of nothing.
     pub witness: Option<String>,
+    /// How far a snapshot had come; absent where none was under way.
+    pub snapshot: Option<String>,
     /// Definitions that hold at the position; absent where the connector keeps none, or they did not survive.
     pub definitions: Option<Vec<u8>>,
 }
@@ -54,7 +65,7 @@ pub trait Store: Send {
     /// where it cannot be believed, `ERR_STREAMER_CHECKPOINT_FAILED` where it cannot be read or written.
     fn open<'a>(&'a mut self, source: &'a str) -> BoxFuture<'a, Result<Option<Saved>>>;
 
-    /// Replaces a checkpoint that was opened. `witness` and `definitions` are those that hold at the position.
+    /// Replaces a checkpoint that was opened. `witness`, `snapshot` and `definitions` are those that hold at the position.
     ///
     /// Fails with `ERR_STREAMER_CHECKPOINT_FAILED`, after which the one before it is intact, or with
     /// `ERR_STREAMER_CHECKPOINT_LOCKED` where another process has taken it meanwhile.
@@ -63,6 +74,7 @@ pub trait Store: Send {
         source: &'a str,
         position: &'a str,
         witness: Option<&'a str>,
+        snapshot: Option<String>,
         definitions: Option<Arc<dyn Definitions>>,
     ) -> BoxFuture<'a, Result<()>>;
 

@@ -7,7 +7,9 @@
 //! ```
 //!
 //! The checksum (CRC-32, eight hexadecimal digits) covers all before its line. The number in the first line is the
-//! version of the form; what a later version means is not guessed.
+//! version of the form; what a later version means is not guessed. Form 2 is form 1 with `snapshot`: how far a snapshot has
+//! come. It is written only while one is under way, so that a version which knows nothing of snapshots goes on where
+//! none is, and refuses to leave one out.
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -17,7 +19,9 @@ use crate::code::Code;
 use crate::error::{Error, Result};
 
 const TITLE: &str = "ultimate-streaming checkpoint ";
-const VERSION: u32 = 1;
+const PLAIN: u32 = 1;
+/// With a snapshot that is under way.
+const VERSION: u32 = 2;
 
 /// A stored checkpoint.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -30,6 +34,9 @@ pub struct Record {
     /// What proves that the log is the same.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub witness: Option<String>,
+    /// How far a snapshot has come, where one is under way.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub snapshot: Option<String>,
     /// When it was stored, ms since the epoch; for people.
     pub saved_at: u64,
     /// Checksum of the definitions that belong to it, which also names them.
@@ -39,7 +46,13 @@ pub struct Record {
 
 impl Record {
     /// A checkpoint of now.
-    pub fn new(source: &str, position: &str, witness: Option<&str>, definitions: Option<String>) -> Self {
+    pub fn new(
+        source: &str,
+        position: &str,
+        witness: Option<&str>,
+        snapshot: Option<String>,
+        definitions: Option<String>,
+    ) -> Self {
         let saved_at = SystemTime::now()
             .duration_since(UNIX_EPOCH)
             .map_or(0, |since| since.as_millis());
@@ -47,6 +60,7 @@ impl Record {
             source: source.to_owned(),
             position: position.to_owned(),
             witness: witness.map(ToOwned::to_owned),
+            snapshot,
             saved_at: u64::try_from(saved_at).unwrap_or(u64::MAX),
             definitions,
         }
@@ -55,7 +69,8 @@ impl Record {
     /// The stored form.
     pub fn encode(&self) -> String {
         let json = serde_json::to_string(self).unwrap_or_default();
-        let text = format!("{TITLE}{VERSION}\n{json}\n");
+        let version = if self.snapshot.is_some() { VERSION } else { PLAIN };
+        let text = format!("{TITLE}{version}\n{json}\n");
         format!("{text}crc32 {}\n", checksum(text.as_bytes()))
     }
 
@@ -131,6 +146,7 @@ mod tests {
             "default",
             "mysql:3e11fa47:1-77~5d2f0c1a",
             Some("uid 1 1763923200 - log.000001"),
+            None,
             Some("0011aabb".to_owned()),
         )
     }
@@ -139,6 +155,18 @@ mod tests {
     fn what_was_stored_is_read_back() {
         let record = record();
         let text = record.encode();
+        assert_eq!(Record::decode(text.as_bytes(), "default", "c").unwrap(), record);
+    }
+
+    #[test]
+    fn only_a_snapshot_that_is_under_way_takes_a_later_form() {
+        let text = record().encode();
+        assert!(text.starts_with("ultimate-streaming checkpoint 1\n"), "{text}");
+        assert!(!text.contains("snapshot"), "{text}");
+        let mut record = record();
+        record.snapshot = Some("{}".to_owned());
+        let text = record.encode();
+        assert!(text.starts_with("ultimate-streaming checkpoint 2\n"), "{text}");
         assert_eq!(Record::decode(text.as_bytes(), "default", "c").unwrap(), record);
     }
 
@@ -161,7 +189,7 @@ mod tests {
 
     #[test]
     fn later_versions_and_other_sources_are_refused() {
-        let later = record().encode().replace("checkpoint 1\n", "checkpoint 2\n");
+        let later = record().encode().replace("checkpoint 1\n", "checkpoint 3\n");
         let error = Record::decode(later.as_bytes(), "default", "c").unwrap_err();
         assert!(error.message().contains("later version"), "{error}");
         let other = Record::decode(record().encode().as_bytes(), "orders", "c").unwrap_err();

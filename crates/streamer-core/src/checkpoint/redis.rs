@@ -162,6 +162,7 @@ impl Redis {
                 .filter(|bytes| record.definitions.as_deref() == Some(checksum(bytes).as_str())),
             position: record.position,
             witness: record.witness,
+            snapshot: record.snapshot,
         }))
     }
 
@@ -170,6 +171,7 @@ impl Redis {
         source: &str,
         position: &str,
         witness: Option<&str>,
+        snapshot: Option<String>,
         definitions: Option<&dyn Definitions>,
     ) -> Result<()> {
         let Some(known) = self.sources.iter().find(|known| known.name == source) else {
@@ -183,7 +185,7 @@ impl Redis {
         let mut holder = String::new();
         let mut now = kept.clone();
         if kept.is_some() || definitions.is_none() {
-            let record = record(source, position, witness, &now);
+            let record = record(source, position, witness, snapshot.clone(), &now);
             holder = self.write(source, &owner, &record, &now, None).await?;
         }
         // Never sent, another version, or gone.
@@ -192,7 +194,7 @@ impl Redis {
         {
             let bytes = definitions.to_bytes();
             now = Some((definitions.version(), checksum(&bytes)));
-            let record = record(source, position, witness, &now);
+            let record = record(source, position, witness, snapshot.clone(), &now);
             holder = self.write(source, &owner, &record, &now, Some(bytes)).await?;
         }
         if holder != owner {
@@ -272,10 +274,11 @@ impl Store for Redis {
         source: &'a str,
         position: &'a str,
         witness: Option<&'a str>,
+        snapshot: Option<String>,
         definitions: Option<Arc<dyn Definitions>>,
     ) -> BoxFuture<'a, Result<()>> {
         async move {
-            self.save_source(source, position, witness, definitions.as_deref())
+            self.save_source(source, position, witness, snapshot, definitions.as_deref())
                 .await
         }
         .boxed()
@@ -290,9 +293,15 @@ impl Store for Redis {
     }
 }
 
-fn record(source: &str, position: &str, witness: Option<&str>, stored: &Stored) -> Record {
+fn record(
+    source: &str,
+    position: &str,
+    witness: Option<&str>,
+    snapshot: Option<String>,
+    stored: &Stored,
+) -> Record {
     let checksum = stored.as_ref().map(|(_, checksum)| checksum.clone());
-    Record::new(source, position, witness, checksum)
+    Record::new(source, position, witness, snapshot, checksum)
 }
 
 fn lease_ms() -> u64 {

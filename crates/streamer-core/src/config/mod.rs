@@ -13,6 +13,7 @@ mod poll;
 mod problem;
 mod redis;
 mod secret;
+mod snapshot;
 mod sqlite;
 mod tls;
 mod url;
@@ -27,6 +28,7 @@ pub use mysql::{Address, Dates, Integers, MysqlConfig, TlsMode, VerifyTls};
 pub use poll::{Capture, PollConfig};
 pub use redis::{EncryptionKey, RedisConfig};
 pub use secret::Secret;
+pub use snapshot::{SnapshotConfig, SnapshotMode};
 pub use sqlite::{SQLITE_DATABASE, SqliteConfig, sqlite_path};
 
 use crate::error::Result;
@@ -74,12 +76,14 @@ pub struct SourceConfig {
     pub tables: TableFilter,
     /// Where reading begins.
     pub from: From,
-    /// `from` was said: after a gap in which the place of reading was lost, reading goes on there.
+    /// After a gap in which the place of reading was lost, reading goes on: `from` says where, or a snapshot repairs it.
     pub continues_after_gap: bool,
     /// The log, or polling.
     pub capture: Capture,
     /// How it is polled.
     pub poll: PollConfig,
+    /// Whether rows that tables hold already are read.
+    pub snapshot: SnapshotConfig,
     /// What kind of source it is.
     pub connector: ConnectorConfig,
 }
@@ -94,6 +98,29 @@ pub enum ConnectorConfig {
     Mongodb(MongodbConfig),
     /// SQLite.
     Sqlite(SqliteConfig),
+}
+
+impl SourceConfig {
+    /// Whether rows that tables hold already can be read and joined with what follows.
+    pub fn has_snapshots(&self) -> bool {
+        let reads_oplog =
+            matches!(&self.connector, ConnectorConfig::Mongodb(mongodb) if mongodb.log == MongodbLog::Oplog);
+        self.capture != Capture::Poll && !reads_oplog
+    }
+
+    /// Reads patterns of tables as the option `tables` of this source is read.
+    ///
+    /// # Errors
+    /// All patterns that cannot be read, each with what is wrong.
+    pub fn filter(&self, patterns: &[String]) -> std::result::Result<TableFilter, Vec<PatternProblem>> {
+        match &self.connector {
+            ConnectorConfig::Mysql(mysql) => TableFilter::parse(patterns, mysql.database.as_deref()),
+            ConnectorConfig::Mongodb(mongodb) => TableFilter::parse(patterns, mongodb.database.as_deref())
+                .map(TableFilter::without_system_databases),
+            ConnectorConfig::Sqlite(_) => TableFilter::parse(patterns, Some(SQLITE_DATABASE))
+                .map(|filter| filter.without_system_databases().with_lower_case(true)),
+        }
+    }
 }
 
 /// Where reading begins.

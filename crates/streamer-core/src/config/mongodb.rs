@@ -9,15 +9,17 @@ use serde_json::Value;
 use super::parse::{DEFAULT_NAME, read_from, read_tables};
 use super::problem::{Options, Problems, found};
 use super::url::UrlTls;
-use super::{ConnectorConfig, Secret, SourceConfig, TlsMode, poll, tls};
+use super::{Capture, ConnectorConfig, Secret, SourceConfig, TlsMode, poll, snapshot, tls};
 
 /// The options of a MongoDB source.
-pub(super) const OPTIONS: [&str; 10] = [
+pub(super) const OPTIONS: [&str; 12] = [
     "url",
     "tables",
     "from",
     "capture",
     "poll",
+    "snapshot",
+    "snapshotRate",
     "tls",
     "log",
     "pipeline",
@@ -133,6 +135,11 @@ pub(super) fn read_source(
         ("oplog", MongodbLog::Oplog),
     ];
     let log = options.choice("log", &log, problems).unwrap_or_default();
+    let (capture, poll) = poll::parse(options, problems);
+    let snapshot = snapshot::read(options, problems);
+    if capture == Capture::Poll || log == MongodbLog::Oplog {
+        snapshot::refuse(options, snapshot, problems);
+    }
     let full_document = [
         ("default", FullDocument::Default),
         ("updateLookup", FullDocument::UpdateLookup),
@@ -154,7 +161,6 @@ pub(super) fn read_source(
     if log == MongodbLog::Oplog {
         refuse_images(options, (full_document, before_change), problems);
     }
-    let (capture, poll) = poll::parse(options, problems);
     let Some(url) = url else {
         // Patterns are read as if the URL named a database, so that its absence is not reported twice.
         read_tables(options, Some(DEFAULT_NAME), problems);
@@ -166,9 +172,10 @@ pub(super) fn read_source(
         name: name.to_owned(),
         tables: tables?.without_system_databases(),
         from: from?,
-        continues_after_gap: options.get("from").is_some(),
+        continues_after_gap: options.get("from").is_some() || snapshot.repairs(),
         capture,
         poll,
+        snapshot,
         connector: ConnectorConfig::Mongodb(MongodbConfig {
             url: Secret::new(text),
             database: url.default_database,

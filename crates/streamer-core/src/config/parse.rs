@@ -6,8 +6,8 @@ use serde_json::Value;
 
 use super::problem::{Options, Problems, found, is_logger, member, nearest, shown};
 use super::{
-    Config, ConnectorConfig, Dates, Delivery, From, Heartbeat, Integers, MysqlConfig, Reconnect,
-    SourceConfig, TableFilter, cache, checkpoint, mongodb, poll, redis, sqlite, tls, url,
+    Capture, Config, ConnectorConfig, Dates, Delivery, From, Heartbeat, Integers, MysqlConfig, Reconnect,
+    SourceConfig, TableFilter, cache, checkpoint, mongodb, poll, redis, snapshot, sqlite, tls, url,
 };
 use crate::offset::Position;
 
@@ -21,8 +21,18 @@ const STREAMER: [&str; 8] = [
     "delivery",
     "logger",
 ];
-const SOURCE: [&str; 9] = [
-    "url", "tables", "from", "capture", "poll", "tls", "serverId", "integers", "dates",
+const SOURCE: [&str; 11] = [
+    "url",
+    "tables",
+    "from",
+    "capture",
+    "poll",
+    "snapshot",
+    "snapshotRate",
+    "tls",
+    "serverId",
+    "integers",
+    "dates",
 ];
 
 /// What the only source is called.
@@ -232,6 +242,10 @@ fn read_source(
     let url = url::parse(text, url_path, problems);
     let (from, server_id, integers, dates) = read_options(options, problems);
     let (capture, poll) = poll::parse(options, problems);
+    let snapshot = snapshot::read(options, problems);
+    if capture == Capture::Poll {
+        snapshot::refuse(options, snapshot, problems);
+    }
     let Some(url) = url else {
         // Patterns are read as if the URL named a database, so that its absence is not reported twice.
         read_tables(options, Some(DEFAULT_NAME), problems);
@@ -249,9 +263,10 @@ fn read_source(
         name: name.to_owned(),
         tables: tables?,
         from: from?,
-        continues_after_gap: options.get("from").is_some(),
+        continues_after_gap: options.get("from").is_some() || snapshot.repairs(),
         capture,
         poll,
+        snapshot,
         connector: ConnectorConfig::Mysql(MysqlConfig {
             addresses: url.addresses,
             user: url.user,

@@ -6,10 +6,10 @@ use percent_encoding::percent_decode_str;
 
 use super::parse::{read_from, read_tables};
 use super::problem::{Options, Problems};
-use super::{Capture, ConnectorConfig, PollConfig, SourceConfig};
+use super::{Capture, ConnectorConfig, PollConfig, SourceConfig, snapshot};
 
 /// The options of a SQLite source.
-pub(super) const OPTIONS: [&str; 4] = ["url", "tables", "from", "capture"];
+pub(super) const OPTIONS: [&str; 6] = ["url", "tables", "from", "capture", "snapshot", "snapshotRate"];
 
 /// What SQLite itself calls the database of a file, and what patterns and changes call it here.
 pub const SQLITE_DATABASE: &str = "main";
@@ -81,6 +81,7 @@ pub(super) fn read_source(
 ) -> Option<SourceConfig> {
     let path = sqlite_path(text).map_err(|sentence| problems.add(url_path, sentence));
     let from = read_from(options, problems);
+    let snapshot = snapshot::read(options, problems);
     let tables = read_tables(options, Some(SQLITE_DATABASE), problems);
     if options.get("capture").and_then(serde_json::Value::as_str) == Some("poll") {
         problems.add(
@@ -94,9 +95,10 @@ pub(super) fn read_source(
         name: name.to_owned(),
         tables: tables?.without_system_databases().with_lower_case(true),
         from: from?,
-        continues_after_gap: options.get("from").is_some(),
+        continues_after_gap: options.get("from").is_some() || snapshot.repairs(),
         capture: Capture::Log,
         poll: PollConfig::default(),
+        snapshot,
         connector: ConnectorConfig::Sqlite(SqliteConfig { path: path.ok()? }),
     })
 }

@@ -17,6 +17,9 @@ pub const RECORD_NUMBERED: f64 = 6.0;
 /// The change that follows belongs to no transaction.
 pub const RECORD_ALONE: f64 = 7.0;
 
+/// Rows of a snapshot, which belong to no transaction.
+pub const RECORD_READS: f64 = 8.0;
+
 /// Added to the operation of a [`RECORD_TABLE`] that a failover may still roll back.
 pub const UNCOMMITTED_TABLE: f64 = 16.0;
 
@@ -83,6 +86,10 @@ pub struct Batch {
     pub newest_committed_ms: Option<f64>,
     /// Position behind its last change.
     pub position: Option<Arc<str>>,
+    /// It holds rows of a snapshot and nothing else: nothing of it is a change.
+    pub is_snapshot: bool,
+    /// Tables that got another name in it: database, table, and the new name as `database.table`.
+    pub renamed: Vec<[String; 3]>,
 }
 
 impl Batch {
@@ -164,6 +171,9 @@ pub struct BatchWriter {
     reached: Option<Arc<str>>,
     /// The same where it is a part of the Latin-1 text.
     reached_text: Option<std::ops::Range<usize>>,
+    /// Rows of a snapshot are written.
+    is_snapshot: bool,
+    renamed: Vec<[String; 3]>,
 }
 
 impl BatchWriter {
@@ -361,6 +371,33 @@ impl BatchWriter {
         self.index += 1;
     }
 
+    /// Rows of a snapshot follow, outside of a transaction: each is [`begin_read`](Self::begin_read), its cells,
+    /// [`end_row`](Self::end_row). `read_ms` is when they are read, in ms since the Unix epoch, `prefix` what their ids begin with.
+    pub fn begin_reads(&mut self, read_ms: f64, prefix: &str, position: &Arc<str>, shape: ShapeId) {
+        self.close_rows();
+        self.numbers.push(RECORD_READS);
+        self.numbers.push(read_ms);
+        self.push_text(prefix);
+        self.push_text(position);
+        self.numbers.push(f64::from(shape));
+        self.rows = Some(OpenRows {
+            operation: Operation::Read,
+            before: None,
+            after: Some(shape),
+            count_at: self.numbers.len(),
+            count: 0,
+        });
+        self.numbers.push(0.0);
+        self.reached = Some(Arc::clone(position));
+        self.reached_text = None;
+        self.is_snapshot = true;
+    }
+
+    /// Begins a row of a snapshot; `id` is the rest of its id.
+    pub fn begin_read(&mut self, id: &str) {
+        self.push_text(id);
+    }
+
     fn close_rows(&mut self) {
         if let Some(rows) = self.rows.take()
             && let Some(slot) = self.numbers.get_mut(rows.count_at)
@@ -371,6 +408,10 @@ impl BatchWriter {
 
     /// Writes a change of a whole table.
     pub fn table_change(&mut self, operation: Operation, database: &str, table: &str, renamed_to: &str) {
+        if operation == Operation::Rename {
+            self.renamed
+                .push([database.to_owned(), table.to_owned(), renamed_to.to_owned()]);
+        }
         self.close_rows();
         self.announce();
         self.numbers.push(RECORD_TABLE);
@@ -601,6 +642,8 @@ impl BatchWriter {
             shapes: std::mem::take(&mut self.shapes),
             changes: std::mem::take(&mut self.changes),
             newest_committed_ms: self.newest_committed_ms.take(),
+            is_snapshot: std::mem::take(&mut self.is_snapshot),
+            renamed: std::mem::take(&mut self.renamed),
         };
         if self.transaction.is_some() {
             self.save();

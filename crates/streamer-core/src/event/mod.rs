@@ -16,6 +16,7 @@
 //! | [`RECORD_TABLE`] | operation, plus 16 where a failover may still roll it back, text: database, text: table, text: the new name as `database.table`, or empty |
 //! | [`RECORD_NUMBERED`] | number of the change with index 0, text: what ids of changes begin with; behind [`RECORD_TRANSACTION`] |
 //! | [`RECORD_ALONE`] | commit time (ms since the epoch), text: id, text: position behind the change, empty where it is that of the change before; the change follows |
+//! | [`RECORD_READS`] | time (ms since the epoch), text: what ids begin with, text: position, shape, count, then the rows, each behind a text: the rest of its id |
 //! | [`RECORD_DOCUMENT`] | see [`BatchWriter::put_document`] |
 //!
 //! A document of MongoDB stays BSON. Its record holds: commit time (ms since the epoch), text: id of the change, text:
@@ -53,8 +54,8 @@ mod place;
 
 pub use batch::{Batch, BatchWriter, Mark, Operation, Transaction};
 pub use batch::{
-    RECORD_ALONE, RECORD_COMMIT, RECORD_NUMBERED, RECORD_ROWS, RECORD_TABLE, RECORD_TRANSACTION,
-    UNCOMMITTED_TABLE,
+    RECORD_ALONE, RECORD_COMMIT, RECORD_NUMBERED, RECORD_READS, RECORD_ROWS, RECORD_TABLE,
+    RECORD_TRANSACTION, UNCOMMITTED_TABLE,
 };
 pub use document::{DocumentChange, LastMark, RECORD_DOCUMENT};
 pub use layout::{Column, Encoding, Shape, ShapeId, TableLayout};

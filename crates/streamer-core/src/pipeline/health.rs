@@ -19,13 +19,15 @@ use serde_json::{Map, Value, json};
 use tokio::time::Instant;
 
 use crate::error::Error;
-use crate::source::Beat;
+use crate::source::{Beat, SnapshotProgress};
 
 /// What a source is doing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum State {
     /// The first connection is being made.
     Connecting,
+    /// Changes arrive, and rows of tables are read beside them.
+    Snapshotting,
     /// Changes arrive.
     Streaming,
     /// The log cannot be had, or is not wanted: tables are asked for changes.
@@ -40,8 +42,9 @@ pub enum State {
 
 impl State {
     /// Every state.
-    pub const ALL: [State; 6] = [
+    pub const ALL: [State; 7] = [
         Self::Connecting,
+        Self::Snapshotting,
         Self::Streaming,
         Self::Polling,
         Self::Reconnecting,
@@ -53,6 +56,7 @@ impl State {
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Connecting => "connecting",
+            Self::Snapshotting => "snapshotting",
             Self::Streaming => "streaming",
             Self::Polling => "polling",
             Self::Reconnecting => "reconnecting",
@@ -63,7 +67,7 @@ impl State {
 
     /// Whether changes arrive.
     pub const fn is_following(self) -> bool {
-        matches!(self, Self::Streaming | Self::Polling)
+        matches!(self, Self::Streaming | Self::Snapshotting | Self::Polling)
     }
 }
 
@@ -113,6 +117,8 @@ pub struct SourceHealth {
     pub last_error: Option<Error>,
     /// How much older than a heartbeat what it vouches for may be: a source that is polled.
     pub allowance: Duration,
+    /// The snapshot that is under way.
+    pub snapshot: Option<SnapshotProgress>,
 }
 
 /// All sources, as `Health` in `index.d.ts`.
@@ -146,6 +152,13 @@ impl SourceHealth {
             "reconnects": self.reconnects,
             "uptime": self.uptime,
             "lastError": self.last_error.as_ref().map(Error::to_json),
+            "snapshot": self.snapshot.as_ref().map(|progress| json!({
+                "id": &*progress.id,
+                "table": progress.table.as_ref().map(ToString::to_string),
+                "rows": progress.rows,
+                "estimatedRows": progress.estimated_rows,
+                "remaining": progress.remaining,
+            })),
         })
     }
 
@@ -186,6 +199,7 @@ struct Record {
     reconnects: u64,
     last_error: Option<Error>,
     allowance: Duration,
+    snapshot: Option<SnapshotProgress>,
     /// Sequence number of its newest batch.
     newest: u64,
     /// Ordered by `after`; at most one for each batch that is in flight.
@@ -206,6 +220,7 @@ impl Record {
             reconnects: 0,
             last_error: None,
             allowance: Duration::ZERO,
+            snapshot: None,
             newest: 0,
             proofs: VecDeque::new(),
             streamed: Duration::ZERO,
@@ -326,7 +341,12 @@ impl Board {
             State::Streaming
         };
         self.with(source, |record| {
-            record.enter(state);
+            let is_snapshotting = polled.is_none() && record.snapshot.is_some();
+            record.enter(if is_snapshotting {
+                State::Snapshotting
+            } else {
+                state
+            });
             record.allowance = polled.unwrap_or_default();
         });
     }
@@ -334,6 +354,20 @@ impl Board {
     /// A broken connection was mended.
     pub fn reconnected(&self, source: usize) {
         self.with(source, |record| record.reconnects += 1);
+    }
+
+    /// A snapshot has come further, or to its end.
+    pub fn snapshot(&self, source: usize, progress: &SnapshotProgress) {
+        let present = (!progress.is_last).then(|| progress.clone());
+        let state = if present.is_some() {
+            State::Snapshotting
+        } else {
+            State::Streaming
+        };
+        self.with(source, |record| {
+            record.snapshot = present;
+            record.enter(state);
+        });
     }
 
     /// An error or a warning.
@@ -397,6 +431,7 @@ impl Board {
                 uptime: record.uptime(records.started, records.ended),
                 last_error: record.last_error.clone(),
                 allowance: record.allowance,
+                snapshot: record.snapshot.clone(),
             })
             .collect();
         let running = records.started.is_some() && records.ended.is_none();

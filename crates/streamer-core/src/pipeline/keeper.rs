@@ -16,7 +16,7 @@ use tokio::sync::Notify;
 use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 
-use crate::checkpoint::{Definitions, RENEWAL, Saved, Store};
+use crate::checkpoint::{Definitions, Progress, RENEWAL, Saved, Store};
 use crate::code::Code;
 use crate::error::{Error, Result};
 use crate::source::Retention;
@@ -28,8 +28,18 @@ pub(super) struct Place {
     pub position: Arc<str>,
     /// What proves that it is a place in the same log.
     pub witness: Option<Arc<str>>,
+    /// How far a snapshot has come there.
+    pub progress: Option<Arc<dyn Progress>>,
     /// Definitions that hold there.
     pub definitions: Option<Arc<dyn Definitions>>,
+}
+
+impl Place {
+    /// What tells it from another: where rows of a snapshot are read, the position stays.
+    fn name(&self) -> (Arc<str>, Option<u64>) {
+        let progress = self.progress.as_ref().map(|progress| progress.version());
+        (Arc::clone(&self.position), progress)
+    }
 }
 
 /// What was delivered of one source.
@@ -38,7 +48,8 @@ struct Ledger {
     /// Deliveries that are not acknowledged, by sequence number.
     delivered: VecDeque<(u64, Place)>,
     reached: Option<Place>,
-    saved: Option<Arc<str>>,
+    /// What is stored: a position, and the version of a snapshot's progress.
+    saved: Option<(Arc<str>, Option<u64>)>,
     /// Learns what was stored.
     retention: Option<Arc<dyn Retention>>,
 }
@@ -58,7 +69,7 @@ impl Ledger {
     fn unsaved(&self) -> Option<Place> {
         self.reached
             .clone()
-            .filter(|place| self.saved.as_ref() != Some(&place.position))
+            .filter(|place| self.saved.as_ref() != Some(&place.name()))
     }
 }
 
@@ -113,7 +124,10 @@ impl Keeper {
         }
         drop(store);
         for (ledger, saved) in self.ledgers.lock().iter_mut().zip(&all) {
-            ledger.saved = saved.as_ref().map(|saved| saved.position.as_str().into());
+            // Versions of a progress count anew in each process.
+            ledger.saved = saved
+                .as_ref()
+                .map(|saved| (saved.position.as_str().into(), saved.snapshot.as_ref().map(|_| 0)));
         }
         Ok(all)
     }
@@ -173,15 +187,14 @@ impl Keeper {
         if ledger.delivered.is_empty() {
             return;
         }
-        let (witness, definitions) = ledger
-            .reached
-            .take()
-            .map_or((None, None), |place| (place.witness, place.definitions));
-        ledger.reached = Some(Place {
-            position: position.into(),
-            witness,
-            definitions,
+        let mut place = ledger.reached.take().unwrap_or_else(|| Place {
+            position: "".into(),
+            witness: None,
+            progress: None,
+            definitions: None,
         });
+        place.position = position.into();
+        ledger.reached = Some(place);
         drop(ledgers);
         self.moved.notify_one();
     }
@@ -205,14 +218,15 @@ impl Keeper {
                     &source,
                     &place.position,
                     place.witness.as_deref(),
-                    place.definitions,
+                    place.progress.as_ref().map(|progress| progress.to_text()),
+                    place.definitions.clone(),
                 )
                 .await?;
             if let Some(ledger) = self.ledgers.lock().get_mut(index) {
                 if let Some(retention) = &ledger.retention {
                     retention.stored(&place.position);
                 }
-                ledger.saved = Some(place.position);
+                ledger.saved = Some(place.name());
             }
         }
         Ok(is_stored)

@@ -23,6 +23,7 @@ impl Store for Memory {
         source: &'a str,
         position: &'a str,
         _: Option<&'a str>,
+        _: Option<String>,
         definitions: Option<Arc<dyn Definitions>>,
     ) -> BoxFuture<'a, Result<()>> {
         let mut told = self.0.lock();
@@ -63,6 +64,7 @@ fn place(position: &str, version: u64) -> Place {
     Place {
         position: position.into(),
         witness: None,
+        progress: None,
         definitions: Some(Arc::new(Version(version))),
     }
 }
@@ -165,4 +167,36 @@ async fn a_failure_is_tried_again_and_a_loss_of_possession_ends_it() {
     keeper.deliver(0, 2, place("p2", 1));
     keeper.acknowledge(2);
     assert_eq!(task.await.unwrap().unwrap().code(), Code::CheckpointLocked);
+}
+
+struct Rows(u64);
+
+impl Progress for Rows {
+    fn version(&self) -> u64 {
+        self.0
+    }
+
+    fn to_text(&self) -> String {
+        self.0.to_string()
+    }
+}
+
+#[tokio::test]
+async fn a_snapshot_that_comes_further_at_one_position_is_stored_each_time() {
+    let (keeper, told) = keeper(1000);
+    keeper.open().await.unwrap();
+    for (sequence, rows) in [(1, Some(1)), (2, Some(1)), (3, Some(2)), (4, None)] {
+        let progress = rows.map(|rows| Arc::new(Rows(rows)) as Arc<dyn Progress>);
+        keeper.deliver(
+            0,
+            sequence,
+            Place {
+                progress,
+                ..place("p", 1)
+            },
+        );
+        keeper.acknowledge(sequence);
+        keeper.save().await.unwrap();
+    }
+    assert_eq!(told.lock().saved.len(), 3);
 }

@@ -47,13 +47,14 @@ use tracing::instrument::WithSubscriber;
 
 use crate::checkpoint::{self, Saved};
 use crate::code::Code;
-use crate::config::{Capture, Config, ConnectorConfig, MongodbLog, SourceConfig};
+use crate::config::{Capture, Config, ConnectorConfig, From, MongodbLog, SnapshotMode, SourceConfig};
 use crate::error::{Error, Result};
-use crate::source::mongodb::{MongodbConnector, MongodbTables, OplogConnector};
-use crate::source::mysql::{MysqlConnector, MysqlTables};
+use crate::snapshot::{Joined, Requests};
+use crate::source::mongodb::{MongodbChunks, MongodbConnector, MongodbTables, OplogConnector};
+use crate::source::mysql::{MysqlChunks, MysqlConnector, MysqlTables};
 use crate::source::poll::{AutoConnector, Database, PollConnector};
-use crate::source::sqlite::SqliteConnector;
-use crate::source::{Connector, Settings};
+use crate::source::sqlite::{SqliteChunks, SqliteConnector};
+use crate::source::{Chunks, Connector, Settings};
 
 pub use health::{Health, SourceHealth, State, Status};
 pub use observer::Observer;
@@ -65,8 +66,8 @@ use metrics::{Metrics, Present};
 use outlet::Outlet;
 use supervisor::Supervisor;
 
-/// Makes the connector of a source.
-pub type Factory = dyn Fn(&SourceConfig, Settings) -> Box<dyn Connector> + Send + Sync;
+/// Makes the connector of a source, which takes the snapshots that are asked for later from the requests.
+pub type Factory = dyn Fn(&SourceConfig, Settings, &Arc<Requests>) -> Box<dyn Connector> + Send + Sync;
 
 /// Smallest batch to aim for: each costs a call into JavaScript.
 const MIN_BATCH_BYTES: usize = 16 << 10;
@@ -97,6 +98,8 @@ struct Shared {
     /// `None` where positions are kept in memory only.
     keeper: Option<Keeper>,
     dropped: Arc<log::Dropped>,
+    /// Snapshots that were asked for, for each source.
+    requests: Vec<Arc<Requests>>,
     cancel: CancellationToken,
     begin: watch::Sender<Begin>,
     announced: Mutex<Option<Picture>>,
@@ -276,7 +279,8 @@ impl Launch {
         let settings = settings(&shared.config);
         let mut supervisors = Vec::with_capacity(shared.config.sources.len());
         for (index, source) in shared.config.sources.iter().enumerate() {
-            let mut connector = (self.factory)(source, settings);
+            let requests = shared.requests.get(index).map_or_else(Arc::default, Arc::clone);
+            let mut connector = (self.factory)(source, settings, &requests);
             if let Some(Some(saved)) = saved.get(index) {
                 connector.resume(saved.clone())?;
             }
@@ -343,6 +347,7 @@ impl Engine {
             board: Board::new(names, config.heartbeat.timeout),
             metrics: Metrics::new(limit, config.sources.iter().map(|source| source.name.as_str())),
             dropped: Arc::default(),
+            requests: config.sources.iter().map(|_| Arc::default()).collect(),
             cancel: CancellationToken::new(),
             begin: watch::Sender::new(Begin::Waiting(config.sources.len())),
             announced: Mutex::new(None),
@@ -474,6 +479,43 @@ impl Engine {
         }
     }
 
+    /// Reads the rows of a source's tables that match `patterns`, all where there is none, beside its log; as soon as it streams.
+    /// Returns the id of the snapshot, which its notices carry.
+    ///
+    /// # Errors
+    /// `ERR_STREAMER_ARGUMENT_INVALID` for a source that is not configured, and for patterns that cannot be
+    /// read; `ERR_STREAMER_LIMIT_EXCEEDED` where more than a thousand wait.
+    pub fn snapshot(&self, source: Option<&str>, patterns: Vec<String>) -> Result<Arc<str>> {
+        let sources = &self.shared.config.sources;
+        let index = match source {
+            Some(name) => sources.iter().position(|source| source.name == name),
+            None => (sources.len() == 1).then_some(0),
+        };
+        let invalid = |sentence: String| Error::new(Code::ArgumentInvalid, sentence);
+        let found = index.and_then(|index| sources.get(index).zip(self.shared.requests.get(index)));
+        let Some((source, requests)) = found else {
+            let sentence = "A snapshot is of one source: its name was expected in `source`.";
+            return Err(invalid(sentence.to_owned()));
+        };
+        if !source.has_snapshots() {
+            let sentence =
+                "This source has no snapshots: its oplog is read (`log`), or it is polled (`capture`).";
+            return Err(invalid(sentence.to_owned()));
+        }
+        if let Err(problems) = source.filter(&patterns) {
+            let why = problems.first().map_or("", |problem| problem.message.as_str());
+            return Err(invalid(format!(
+                "The tables of the snapshot cannot be read: {why}."
+            )));
+        }
+        requests.ask(patterns).ok_or_else(|| {
+            Error::new(
+                Code::LimitExceeded,
+                "More than a thousand snapshots wait for a source that does not stream.",
+            )
+        })
+    }
+
     /// Stores the last positions and gives the checkpoints free; after [`stop`](Self::stop), when everything that was
     /// delivered has been acknowledged.
     ///
@@ -511,14 +553,16 @@ impl Drop for Engine {
     }
 }
 
-/// The connector that a source asks for: the one place that knows all kinds.
-fn connector(source: &SourceConfig, settings: Settings) -> Box<dyn Connector> {
+/// The connector that a source asks for: the one place that knows all kinds. `requests` are the snapshots that are asked for later.
+fn connector(source: &SourceConfig, settings: Settings, requests: &Arc<Requests>) -> Box<dyn Connector> {
     match (source.capture, &source.connector) {
-        (Capture::Log, _) | (_, ConnectorConfig::Sqlite(_)) => log_connector(source, settings),
-        (_, ConnectorConfig::Mysql(config)) => polled(source, MysqlTables::new(source, config), settings),
+        (Capture::Log, _) | (_, ConnectorConfig::Sqlite(_)) => log_connector(source, settings, requests),
+        (_, ConnectorConfig::Mysql(config)) => {
+            polled(source, MysqlTables::new(source, config), settings, requests)
+        }
         (_, ConnectorConfig::Mongodb(config)) => {
             let tables = MongodbTables::new(source, config, settings.heartbeat);
-            polled(source, tables, settings)
+            polled(source, tables, settings, requests)
         }
     }
 }
@@ -528,34 +572,54 @@ fn polled<D: Database + 'static>(
     source: &SourceConfig,
     database: D,
     settings: Settings,
+    requests: &Arc<Requests>,
 ) -> Box<dyn Connector> {
-    let poll = PollConnector::new(source, database, settings);
+    // A snapshot cannot be joined with polling, but the rows that are there can come first.
+    let wants_rows = source.snapshot.mode != SnapshotMode::Never && source.from == From::Now;
+    let from = if wants_rows {
+        From::Earliest
+    } else {
+        source.from.clone()
+    };
+    let polled = SourceConfig {
+        from,
+        ..source.clone()
+    };
+    let poll = PollConnector::new(&polled, database, settings);
     if source.capture == Capture::Poll {
         return Box::new(poll);
     }
-    let config = source.clone();
+    let (config, requests) = (source.clone(), Arc::clone(requests));
     let make_log = move |from| {
-        log_connector(
-            &SourceConfig {
-                from,
-                ..config.clone()
-            },
-            settings,
-        )
+        let source = SourceConfig {
+            from,
+            ..config.clone()
+        };
+        log_connector(&source, settings, &requests)
     };
     Box::new(AutoConnector::new(source, Box::new(make_log), poll))
 }
 
-/// The connector that reads the log of a source.
-fn log_connector(source: &SourceConfig, settings: Settings) -> Box<dyn Connector> {
-    match &source.connector {
-        ConnectorConfig::Mongodb(config) => match config.log {
-            MongodbLog::ChangeStream => Box::new(MongodbConnector::new(source, config, settings)),
-            MongodbLog::Oplog => Box::new(OplogConnector::new(source, config, settings)),
-        },
-        ConnectorConfig::Mysql(config) => Box::new(MysqlConnector::new(source, config, settings)),
-        ConnectorConfig::Sqlite(config) => Box::new(SqliteConnector::new(source, config, settings)),
-    }
+/// The connector that reads the log of a source, joined with the rows of its tables.
+fn log_connector(source: &SourceConfig, settings: Settings, requests: &Arc<Requests>) -> Box<dyn Connector> {
+    let (log, chunks): (Box<dyn Connector>, Box<dyn Chunks>) = match &source.connector {
+        ConnectorConfig::Mongodb(config) if config.log == MongodbLog::Oplog => {
+            return Box::new(OplogConnector::new(source, config, settings));
+        }
+        ConnectorConfig::Mongodb(config) => (
+            Box::new(MongodbConnector::new(source, config, settings)),
+            Box::new(MongodbChunks::new(source, config, settings)),
+        ),
+        ConnectorConfig::Mysql(config) => (
+            Box::new(MysqlConnector::new(source, config, settings)),
+            Box::new(MysqlChunks::new(source, config, settings)),
+        ),
+        ConnectorConfig::Sqlite(config) => (
+            Box::new(SqliteConnector::new(source, config, settings)),
+            Box::new(SqliteChunks::new(source, config, settings)),
+        ),
+    };
+    Box::new(Joined::new(log, chunks, source, Arc::clone(requests)))
 }
 
 /// A batch is an eighth of the window, so that reading goes on while the application works.

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use super::health::Health;
 use crate::error::Error;
-use crate::source::{Beat, Gap, SchemaChange};
+use crate::source::{Beat, Gap, SchemaChange, SnapshotProgress};
 
 /// `{ type: 'disconnect', source, error, retryInMs, attempt }`: the connection broke or could not be made; `attempt`
 /// is the number of the attempt that follows, from 1.
@@ -82,6 +82,20 @@ pub(super) fn schema(source: &str, change: &SchemaChange) -> Value {
         "table": change.table.as_deref(),
         "statement": change.statement.as_deref(),
         "position": &*change.position,
+    })
+}
+
+/// `{ type: 'snapshot', source, id, table, rows, estimatedRows, done, remaining }`.
+pub(super) fn snapshot(source: &str, progress: &SnapshotProgress) -> Value {
+    json!({
+        "type": "snapshot",
+        "source": source,
+        "id": &*progress.id,
+        "table": progress.table.as_ref().map(ToString::to_string),
+        "rows": progress.rows,
+        "estimatedRows": progress.estimated_rows,
+        "done": progress.is_done,
+        "remaining": progress.remaining,
     })
 }
 

@@ -133,7 +133,7 @@ impl Rig {
                 .collect::<Vec<_>>(),
         );
         let (count, closed) = (Arc::clone(&asked), Arc::clone(&disconnected));
-        let factory = move |source: &SourceConfig, _: Settings| -> Box<dyn Connector> {
+        let factory = move |source: &SourceConfig, _: Settings, _: &Arc<Requests>| -> Box<dyn Connector> {
             let mut scripts = scripts.lock();
             let place = scripts.iter().position(|(name, _)| *name == source.name).unwrap();
             Box::new(Scripted {

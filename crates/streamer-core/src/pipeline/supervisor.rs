@@ -22,7 +22,7 @@ use crate::code::{Code, Retry};
 use crate::config::SourceConfig;
 use crate::error::{Error, Result};
 use crate::event::Batch;
-use crate::source::{Beat, Connector, Gap, GapReason, Item};
+use crate::source::{Beat, Connector, Gap, GapReason, Item, SnapshotProgress};
 
 /// How long a broken connection may take to close; the next attempt does not wait longer for it.
 const CLOSING: Duration = Duration::from_secs(1);
@@ -185,11 +185,7 @@ impl Supervisor {
         let Some(position) = self.connector.position() else {
             return Ok(());
         };
-        let place = Place {
-            position,
-            witness: self.connector.witness(),
-            definitions: self.connector.definitions(),
-        };
+        let place = self.place(position);
         let kept = keeper.begin(self.index, place).await;
         kept.map_err(|error| error.with_retry(Retry::Operator))
     }
@@ -224,7 +220,8 @@ impl Supervisor {
     /// Waits for the source's turn and hands over. When the engine stops it does not wait: what was read is delivered.
     async fn hand_over(&mut self, item: Item) -> Result<()> {
         let cancel = self.shared.cancel.clone();
-        let window = &self.shared.outlet.window;
+        let shared = Arc::clone(&self.shared);
+        let window = &shared.outlet.window;
         let turn = tokio::select! {
             biased;
             turn = window.turn() => Some(turn),
@@ -249,6 +246,8 @@ impl Supervisor {
                 tracing::warn!(code = error.code().as_str(), "{error}");
                 self.blame(&error);
             }
+            Item::Snapshot(progress) => self.snapshot(&progress),
+            Item::Held { .. } => {}
         }
         drop(turn);
         Ok(())
@@ -263,11 +262,13 @@ impl Supervisor {
             observer.reading(&self.name, self.connector.log_place());
         }
         match item {
+            // Rows of a snapshot are no changes: what touched them was shown with the change.
+            Item::Batch(batch) if batch.is_snapshot => {}
             Item::Batch(batch) => observer.batch(&self.name, batch),
             Item::Beat(beat) => observer.beat(&self.name, beat),
             Item::Gap(gap) => observer.gap(&self.name, gap),
             Item::Schema(change) => observer.schema(&self.name, change),
-            Item::Warning(_) => {}
+            Item::Warning(_) | Item::Snapshot(_) | Item::Held { .. } => {}
         }
     }
 
@@ -292,12 +293,17 @@ impl Supervisor {
     fn record(&self, sequence: u64, position: Option<&Arc<str>>) {
         let position = position.filter(|position| !position.is_empty());
         if let (Some(keeper), Some(position)) = (&self.shared.keeper, position) {
-            let place = Place {
-                position: Arc::clone(position),
-                witness: self.connector.witness(),
-                definitions: self.connector.definitions(),
-            };
-            keeper.deliver(self.index, sequence, place);
+            keeper.deliver(self.index, sequence, self.place(Arc::clone(position)));
+        }
+    }
+
+    /// A place at the end of the item that the connector returned last.
+    fn place(&self, position: Arc<str>) -> Place {
+        Place {
+            position,
+            witness: self.connector.witness(),
+            progress: self.connector.progress(),
+            definitions: self.connector.definitions(),
         }
     }
 
@@ -320,6 +326,18 @@ impl Supervisor {
     fn beat(&self, beat: &Beat) {
         self.shared.board.beat(self.index, beat, now_ms());
         self.notify_at(notice::heartbeat(&self.name, beat), Some(&beat.position));
+        self.shared.announce();
+    }
+
+    fn snapshot(&mut self, progress: &SnapshotProgress) {
+        if progress.rows == 0 || progress.is_done {
+            let table = progress.table.as_ref().map(ToString::to_string);
+            let (rows, remaining) = (progress.rows, progress.remaining);
+            tracing::info!(table, rows, remaining, done = progress.is_done, "Snapshot.");
+        }
+        self.shared.board.snapshot(self.index, progress);
+        let notice = notice::snapshot(&self.name, progress);
+        self.notify_at(notice, progress.position.as_ref());
         self.shared.announce();
     }
 

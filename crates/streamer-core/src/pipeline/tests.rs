@@ -143,7 +143,7 @@ async fn a_panic_beside_the_sources_ends_them_all_and_another_engine_works() {
     let broken = Engine::with_connectors(
         config,
         Arc::new(ToChannel(sender)),
-        Arc::new(|_, _| panic!("scripted")),
+        Arc::new(|_, _, _| panic!("scripted")),
     );
     assert_eq!(broken.start().await.unwrap_err().code(), Code::Internal);
     let states: Vec<_> = broken
@@ -348,7 +348,7 @@ async fn stop_keeps_its_deadline_and_nothing_follows_it() {
     let (sender, mut deliveries) = mpsc::unbounded_channel();
     let (release, blocked) = std::sync::mpsc::channel();
     let blocked = Mutex::new(Some(blocked));
-    let factory = move |_: &SourceConfig, _: Settings| -> Box<dyn Connector> {
+    let factory = move |_: &SourceConfig, _: Settings, _: &Arc<Requests>| -> Box<dyn Connector> {
         Box::new(Blocking(Mutex::new(blocked.lock().take().unwrap())))
     };
     let engine = Engine::with_connectors(

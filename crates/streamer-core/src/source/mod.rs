@@ -4,6 +4,7 @@
 //! A connector is pulled: the pipeline asks for the next [`Item`] only while the delivery window has room, so that a
 //! slow application slows the server's socket instead of filling memory.
 
+mod chunks;
 pub mod mongodb;
 pub mod mysql;
 pub mod poll;
@@ -14,10 +15,15 @@ use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 
-use crate::checkpoint::{Definitions, Saved};
+use crate::checkpoint::{Definitions, Progress, Saved};
 use crate::config::Heartbeat;
 use crate::error::{Error, Result};
 use crate::event::{Batch, LogPlace};
+
+pub use chunks::{
+    Cell, Chunks, Cursor, Rest, Rows, Steer, TableRef, TableSize, View, Wanted, from_hexadecimal,
+    hexadecimal, row_id,
+};
 
 /// A reader of one source's log.
 ///
@@ -83,6 +89,15 @@ pub trait Connector: Send {
         None
     }
 
+    /// Stops at a place, or nowhere any more: [`next`](Self::next) returns [`Item::Held`] once when it stands there, and waits until
+    /// it is steered elsewhere. A new connection stops nowhere. Does nothing where the source has no snapshots.
+    fn steer(&mut self, _to: Steer) {}
+
+    /// How far a snapshot has come at the end of the item that was returned last; `None` where none is under way.
+    fn progress(&self) -> Option<Arc<dyn Progress>> {
+        None
+    }
+
     /// Closes the connection in an orderly way, where there is one. Idempotent.
     fn disconnect(&mut self) -> BoxFuture<'_, ()>;
 }
@@ -101,7 +116,8 @@ impl Item {
             Self::Schema(change) => Some(&change.position),
             Self::Gap(gap) => gap.to.as_ref(),
             Self::Beat(beat) => Some(&beat.position),
-            Self::Warning(_) => None,
+            Self::Snapshot(progress) => progress.position.as_ref(),
+            Self::Warning(_) | Self::Held { .. } => None,
         }
     }
 }
@@ -132,6 +148,36 @@ pub enum Item {
     Beat(Beat),
     /// Something that the operator should read; the stream goes on.
     Warning(Error),
+    /// A snapshot has come to a table, or further in it.
+    Snapshot(SnapshotProgress),
+    /// The connector stands where it was steered to; never leaves the engine.
+    Held {
+        /// Which steering it answers, where several may be under way.
+        turn: u64,
+        /// What is in the view of the table is exactly what was handed over.
+        is_exact: bool,
+    },
+}
+
+/// How far a snapshot has come.
+#[derive(Debug, Clone)]
+pub struct SnapshotProgress {
+    /// Names the snapshot.
+    pub id: Arc<str>,
+    /// The table; `None` where there is none to read.
+    pub table: Option<TableRef>,
+    /// Rows of it that were handed over.
+    pub rows: u64,
+    /// About how many it has.
+    pub estimated_rows: Option<u64>,
+    /// The table has been read to its end.
+    pub is_done: bool,
+    /// Tables of the snapshot that are still to be read, this one included.
+    pub remaining: usize,
+    /// Nothing is left to read, of other snapshots either.
+    pub is_last: bool,
+    /// The position of the source.
+    pub position: Option<Arc<str>>,
 }
 
 /// A statement that changed a definition.

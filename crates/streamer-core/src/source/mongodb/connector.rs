@@ -19,7 +19,7 @@ use crate::code::Code;
 use crate::config::{From, MongodbConfig, SourceConfig, TableFilter};
 use crate::error::{Error, Result};
 use crate::offset::{Position, Within};
-use crate::source::{Beat, Connector, Gap, Item, Settings};
+use crate::source::{Beat, Connector, Gap, Item, Settings, Steer};
 
 /// Longest wait for the first answer of a stream: the server looks for the place before it answers.
 pub(super) const FIRST_ANSWER: Duration = Duration::from_secs(60);
@@ -59,6 +59,8 @@ pub struct MongodbConnector {
     /// Grows while answers do not come in time: a large one may need longer than the heartbeat allows.
     patience: Duration,
     has_warned: bool,
+    /// Reading stops at the end of a batch of the server; whether it said so.
+    held: Option<bool>,
 }
 
 struct Running {
@@ -98,6 +100,7 @@ impl MongodbConnector {
             running: None,
             failure: None,
             has_warned: false,
+            held: None,
         }
     }
 
@@ -154,6 +157,7 @@ impl MongodbConnector {
 
     fn end_connection(&mut self) {
         self.running = None;
+        self.held = None;
         if let Some(reader) = &mut self.reader {
             reader.cursor_ended();
         }
@@ -321,6 +325,17 @@ impl MongodbConnector {
             }
             let running = self.running.as_mut().ok_or_else(not_connected)?;
             let has_batch = running.stream.as_ref().map(Stream::has_batch);
+            match &mut self.held {
+                Some(is_told @ false) if has_batch == Some(false) => {
+                    *is_told = true;
+                    return Ok(Item::Held {
+                        turn: 0,
+                        is_exact: true,
+                    });
+                }
+                Some(true) => std::future::pending().await,
+                _ => {}
+            }
             let result = match has_batch {
                 None => self.open_stream().await,
                 Some(false) if running.held.is_some() => self.settle().await,
@@ -487,6 +502,14 @@ impl Connector for MongodbConnector {
         Resume::from_position(&position).map_err(of_other_kind)?;
         self.from = From::Position(position);
         Ok(())
+    }
+
+    /// A view is of the place at which the stream stands, so it stands where it should.
+    fn steer(&mut self, to: Steer) {
+        self.held = match to {
+            Steer::Free => None,
+            Steer::Hold | Steer::Until(_) => Some(false),
+        };
     }
 
     fn position(&mut self) -> Option<Arc<str>> {

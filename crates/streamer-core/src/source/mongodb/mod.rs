@@ -4,6 +4,7 @@
 //! here: where to resume, what to do where the driver's own change stream ends for good (an `invalidate`, an event that is
 //! larger than a reply may be, history that is gone), and the copy of each event's raw documents into a batch.
 
+mod chunks;
 mod connect;
 mod connector;
 mod event;
@@ -20,6 +21,7 @@ mod stream;
 mod transaction;
 mod walk;
 
+pub use chunks::MongodbChunks;
 pub use connect::{Connected, connect_pool};
 pub use connector::MongodbConnector;
 pub use failure::client_error;

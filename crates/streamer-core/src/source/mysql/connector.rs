@@ -21,7 +21,7 @@ use super::session::{
     DumpIdentity, Lost, Server, Side, Vouch, begin_dump, check, connect_any, current_offset, earliest_offset,
     is_registered, refused_place, stalled, verify_resume,
 };
-use super::stream::EventStream;
+use super::stream::{Event, EventStream};
 use super::tracker::Tracker;
 use super::witness::Witness;
 use crate::checkpoint::{Definitions, Saved};
@@ -30,7 +30,7 @@ use crate::config::{Address, From, MysqlConfig, SourceConfig, TlsMode};
 use crate::error::{Error, Result};
 use crate::event::LogPlace;
 use crate::offset::{Offset, Position};
-use crate::source::{Beat, Connector, Gap, Item, Settings};
+use crate::source::{Beat, Connector, Gap, Item, Settings, Steer};
 
 /// Longest and shortest time that a connection may take to be made.
 const LONGEST_ATTEMPT: Duration = Duration::from_secs(10);
@@ -76,6 +76,8 @@ struct Running {
     idle: Option<(Arc<str>, u64)>,
     /// The server is a replica that stands still, which has been told.
     is_standing: bool,
+    /// An event for which definitions are being read.
+    undecided: Option<Event>,
 }
 
 impl MysqlConnector {
@@ -136,6 +138,7 @@ impl MysqlConnector {
             proven_ms: None,
             idle: None,
             is_standing: false,
+            undecided: None,
         });
         self.down_since = None;
         Ok(())
@@ -414,6 +417,15 @@ impl MysqlConnector {
                 self.end_connection();
                 return Err(Self::explain(failure));
             }
+            if reader.is_to_stand() && !reader.has_job() {
+                if reader.writer.changes() > 0 {
+                    return Ok(Item::Batch(reader.writer.take()));
+                }
+                match reader.stand() {
+                    Some(item) => return Ok(item),
+                    None => std::future::pending().await,
+                }
+            }
             let running = self.running.as_mut().ok_or_else(not_connected)?;
             match step(reader, running, &self.config, self.address).await {
                 Ok(Some(item)) => return Ok(item),
@@ -424,8 +436,7 @@ impl MysqlConnector {
     }
 }
 
-/// Takes in one event; an item where one is ready. Cancel-safe while it waits for the next event; a definition that is being
-/// read is lost with its event, so a connector that was cut there must be connected again.
+/// Takes in one event; an item where one is ready. Cancel-safe: an event for which definitions are read is kept until they are.
 async fn step(
     reader: &mut Reader,
     running: &mut Running,
@@ -435,6 +446,14 @@ async fn step(
     if reader.has_job() {
         reader.write_rows(&running.stream)?;
         return Ok(None);
+    }
+    if running.undecided.is_some() {
+        decide(reader, running, config, address).await?;
+    }
+    if reader.wants_cascades && reader.is_between() {
+        let (mut link, _) = connect_any(config, address).await?;
+        let server = Server::read(&mut link).await?;
+        reader.set_cascades(Cascades::read(&mut link, &server).await?);
     }
     let event = match running.stream.ready()? {
         Some(event) => event,
@@ -455,19 +474,7 @@ async fn step(
         EventType::Heartbeat | EventType::HeartbeatV2
     );
     if reader.handle(event.clone(), &running.stream)? == Taken::NeedsDefinitions {
-        let (mut link, _) = connect_any(config, address).await?;
-        let server = Server::read(&mut link).await?;
-        let from = reader.track.done().clone();
-        reader
-            .tracker
-            .rebuild(&mut link, &server, config, address, &from)
-            .await?;
-        reader.handle(event, &running.stream)?;
-    }
-    if reader.wants_cascades && reader.is_between() {
-        let (mut link, _) = connect_any(config, address).await?;
-        let server = Server::read(&mut link).await?;
-        reader.set_cascades(Cascades::read(&mut link, &server).await?);
+        running.undecided = Some(event);
     }
     if beats && reader.is_between() && reader.writer.changes() == 0 {
         running.check_log(reader)?;
@@ -477,6 +484,26 @@ async fn step(
         return Ok(running.idle_beat(reader).map(Item::Beat));
     }
     Ok(None)
+}
+
+/// Reads the definitions that an event lacks, and takes it in.
+async fn decide(
+    reader: &mut Reader,
+    running: &mut Running,
+    config: &MysqlConfig,
+    address: usize,
+) -> Result<()> {
+    let (mut link, _) = connect_any(config, address).await?;
+    let server = Server::read(&mut link).await?;
+    let from = reader.track.done().clone();
+    reader
+        .tracker
+        .rebuild(&mut link, &server, config, address, &from)
+        .await?;
+    if let Some(event) = running.undecided.take() {
+        reader.handle(event, &running.stream)?;
+    }
+    Ok(())
 }
 
 impl Running {
@@ -580,6 +607,12 @@ impl Connector for MysqlConnector {
         self.witness = saved.witness.as_deref().and_then(Witness::parse);
         self.resume = Some((position, saved.definitions));
         Ok(())
+    }
+
+    fn steer(&mut self, to: Steer) {
+        if let Some(reader) = &mut self.reader {
+            reader.steer(to, &self.server.0);
+        }
     }
 
     fn position(&mut self) -> Option<Arc<str>> {

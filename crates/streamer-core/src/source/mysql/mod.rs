@@ -4,6 +4,7 @@ pub mod binlog;
 pub mod cascades;
 mod cell;
 pub mod charset;
+mod chunks;
 mod connector;
 mod described;
 mod driver;
@@ -25,6 +26,7 @@ mod witness;
 mod words;
 
 pub use cell::AnswerColumn;
+pub use chunks::MysqlChunks;
 pub use connector::MysqlConnector;
 pub use driver::{driver_error, driver_options};
 pub use polled::MysqlTables;

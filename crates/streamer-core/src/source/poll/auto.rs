@@ -17,7 +17,7 @@ use futures_util::future::BoxFuture;
 use tokio::time::Instant;
 
 use super::{Database, PollConnector};
-use crate::checkpoint::{Definitions, Saved};
+use crate::checkpoint::{Definitions, Progress, Saved};
 use crate::config::{From, SourceConfig};
 use crate::error::{Error, Result};
 use crate::offset::{Offset, Position};
@@ -199,6 +199,10 @@ impl<D: Database> Connector for AutoConnector<D> {
 
     fn definitions(&self) -> Option<Arc<dyn Definitions>> {
         self.is_log().then(|| self.log.definitions())?
+    }
+
+    fn progress(&self) -> Option<Arc<dyn Progress>> {
+        self.is_log().then(|| self.log.progress())?
     }
 
     fn server(&self) -> Option<Arc<str>> {

@@ -12,13 +12,14 @@ use tokio::time::timeout;
 
 use super::entries::Limits;
 use super::follower::{Task, follow};
+use super::gate::Stop;
 use super::place::Place;
 use crate::checkpoint::Saved;
 use crate::code::Code;
 use crate::config::{From, SourceConfig, SqliteConfig};
 use crate::error::{Error, Result};
-use crate::offset::Position;
-use crate::source::{Connector, Gap, Item, Retention, Settings};
+use crate::offset::{Offset, Position};
+use crate::source::{Connector, Gap, Item, Retention, Settings, Steer};
 
 /// Items that are read ahead.
 const AHEAD: usize = 1;
@@ -72,6 +73,7 @@ impl SqliteConnector {
                 done: Arc::new(AtomicI64::new(0)),
                 shapes: Arc::new(AtomicU32::new(0)),
                 is_over: Arc::new(AtomicBool::new(false)),
+                gate: Arc::default(),
             },
             running: None,
             position: None,
@@ -89,6 +91,7 @@ impl SqliteConnector {
         let (sender, items) = mpsc::channel(AHEAD);
         let (opening, opened) = oneshot::channel();
         let is_over = Arc::new(AtomicBool::new(false));
+        self.task.gate = Arc::default();
         let task = Task {
             is_over: Arc::clone(&is_over),
             ..self.task.clone()
@@ -121,11 +124,14 @@ impl SqliteConnector {
             return Ok(Item::Warning(warning));
         }
         let running = self.running.as_mut().ok_or_else(not_connected)?;
-        let item = running
-            .items
-            .recv()
-            .await
-            .unwrap_or_else(|| Err(not_connected()))?;
+        let item = loop {
+            let item = running.items.recv().await;
+            match item.unwrap_or_else(|| Err(not_connected()))? {
+                // The answer to an earlier steering.
+                Item::Held { turn, .. } if turn != self.task.gate.stop().1 => {}
+                item => break item,
+            }
+        };
         let position = item.position().cloned();
         self.moved(position.as_ref());
         Ok(item)
@@ -202,6 +208,17 @@ impl Connector for SqliteConnector {
 
     fn found_gap(&self) -> Option<Gap> {
         self.gap.clone()
+    }
+
+    fn steer(&mut self, to: Steer) {
+        self.task.gate.steer(match to {
+            Steer::Free => Stop::Never,
+            Steer::Hold => Stop::Here,
+            Steer::Until(view) => match view.high {
+                Offset::Sqlite(place) => Stop::At(i64::try_from(place.seq).unwrap_or(i64::MAX)),
+                _ => Stop::Here,
+            },
+        });
     }
 
     fn retention(&self) -> Option<Arc<dyn Retention>> {

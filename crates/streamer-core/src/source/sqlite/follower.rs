@@ -13,6 +13,7 @@ use tokio::sync::{mpsc, oneshot};
 use super::entries::{Entries, Limits};
 use super::facts::{file_identity, schema_version};
 use super::failure::{failure, is_busy};
+use super::gate::{Gate, Stop};
 use super::install::{Installed, Refusal, install};
 use super::log;
 use super::place;
@@ -65,6 +66,8 @@ pub struct Task {
     pub shapes: Arc<AtomicU32>,
     /// Nobody reads any more.
     pub is_over: Arc<AtomicBool>,
+    /// Where reading stops.
+    pub gate: Arc<Gate>,
 }
 
 /// What was found at the start.
@@ -112,6 +115,8 @@ struct Follower {
     entered: (i64, Instant),
     beat_due: Instant,
     has_to_trim: bool,
+    /// The newest steering, and whether it was answered.
+    turn: (u64, bool),
 }
 
 impl Follower {
@@ -157,6 +162,7 @@ impl Follower {
             entered: (seq, now),
             beat_due: now,
             has_to_trim: false,
+            turn: (0, true),
             conn,
             task,
         };
@@ -176,11 +182,19 @@ impl Follower {
 
     fn run(&mut self, items: &mpsc::Sender<Result<Item>>) -> Result<()> {
         while !self.is_over(items) {
+            if self.is_held() {
+                self.keep_up()?;
+                self.task.gate.wait(self.turn.0);
+                continue;
+            }
             let asked = Instant::now();
             let asked_ms = now_ms();
             match self.look(items) {
                 Ok(true) => {
                     self.busy_since = None;
+                    if !self.answer(items) {
+                        return Ok(());
+                    }
                     self.beat(items, asked_ms, asked);
                 }
                 Ok(false) => return Ok(()),
@@ -196,9 +210,41 @@ impl Follower {
                 Err(Trouble::Known(error)) => return Err(error),
             }
             self.keep_up()?;
-            self.watch.wait();
+            if self.task.gate.is_alert() {
+                self.task.gate.wait(self.turn.0);
+            } else {
+                self.watch.wait();
+            }
         }
         Ok(())
+    }
+
+    /// Whether reading stands where it was steered to.
+    fn is_held(&mut self) -> bool {
+        let (stop, turn) = self.task.gate.stop();
+        if turn != self.turn.0 {
+            self.turn = (turn, stop == Stop::Never);
+            // What was left unread is behind no newer version.
+            self.data_version = None;
+        }
+        stop != Stop::Never && self.turn.1
+    }
+
+    /// Says so where reading has come to where it was steered; false where nobody listens any more.
+    fn answer(&mut self, items: &mpsc::Sender<Result<Item>>) -> bool {
+        let (stop, turn) = self.task.gate.stop();
+        let place = &self.entries.place;
+        let is_there = match stop {
+            Stop::Never => false,
+            Stop::Here => !self.entries.is_within(),
+            Stop::At(seq) => !self.entries.is_within() && place.seq >= seq,
+        };
+        if !is_there || turn != self.turn.0 || self.turn.1 {
+            return true;
+        }
+        self.turn.1 = true;
+        let is_exact = !matches!(stop, Stop::At(seq) if place.seq != seq);
+        items.blocking_send(Ok(Item::Held { turn, is_exact })).is_ok()
     }
 
     /// Reads what is new; false where nobody listens any more.
@@ -248,9 +294,17 @@ impl Follower {
             return Err(Trouble::Known(Error::new(Code::ConnectionLost, sentence)));
         }
         self.verified = self.verified.max(newest);
-        self.entries.read(&transaction, newest)?;
+        // Only now: the picture of the database has been taken.
+        let until = match self.task.gate.stop().0 {
+            Stop::Never => newest,
+            Stop::Here => newest.min(self.entries.place.seq),
+            Stop::At(seq) => newest.min(seq),
+        };
+        if self.entries.is_within() || until > self.entries.place.seq {
+            self.entries.read(&transaction, until)?;
+        }
         transaction.rollback()?;
-        Ok(self.entries.place.seq >= newest)
+        Ok(!self.entries.is_within() && self.entries.place.seq >= until)
     }
 
     /// A definition has changed.
@@ -434,7 +488,7 @@ fn warning(installed: &Installed) -> Option<Error> {
 }
 
 /// Our clock, in ms since the epoch.
-fn now_ms() -> f64 {
+pub(super) fn now_ms() -> f64 {
     std::time::SystemTime::now()
         .duration_since(std::time::UNIX_EPOCH)
         .map_or(0.0, |since| since.as_secs_f64() * 1000.0)

@@ -9,16 +9,19 @@
 //!   not be seen.
 //! - `entries` and `rows` turn entries of the log into batches; `replaced` finds rows that a REPLACE removed, for which SQLite
 //!   fires no trigger.
-//! - `watch` notices a commit; `follower` is the thread that does all of it; `connector` is its other end.
+//! - `watch` notices a commit; `follower` is the thread that does all of it; `connector` is its other end, `gate` where the thread
+//!   stops for a snapshot, whose rows `chunks` reads.
 //!
 //! What is visible together is delivered as one transaction: it holds one transaction of a writer, or several, never a part
 //! of one. The log cannot tell where one ends, since SQLite shows triggers nothing of it.
 
+mod chunks;
 mod connector;
 mod entries;
 mod facts;
 mod failure;
 mod follower;
+mod gate;
 mod install;
 mod log;
 mod place;
@@ -29,6 +32,7 @@ mod schema;
 mod triggers;
 mod watch;
 
+pub use chunks::SqliteChunks;
 pub use connector::SqliteConnector;
 pub use facts::{Shown, TableState, file_identity, schema_version, shown, table_state};
 pub use failure::failure;

@@ -144,7 +144,8 @@ impl Version {
     }
 }
 
-fn image(writer: &mut BatchWriter, row: &Row<'_>, first: usize, columns: usize) -> Result<()> {
+/// Writes the cells of an image that begins at `first`.
+pub fn image(writer: &mut BatchWriter, row: &Row<'_>, first: usize, columns: usize) -> Result<()> {
     for cell in first..first + columns {
         match row.get_ref(cell)? {
             ValueRef::Null => writer.put_null(),

@@ -80,6 +80,7 @@ impl Reader {
             is_begun: false,
             xa: None,
             touched: Vec::new(),
+            changes_tables: false,
             cascaded: BTreeSet::new(),
         });
     }
@@ -134,6 +135,8 @@ impl Reader {
         }
         self.track.finish(&open.id, &self.place);
         self.watch.done();
+        self.ended_at = Some(self.place.clone());
+        self.pass_fence(&open);
         if open.is_begun {
             let after = self.track.text();
             self.writer.commit(&after);
@@ -217,6 +220,9 @@ impl Reader {
         }
         match held {
             Some(mut held) => {
+                if let Some(open) = &mut self.open {
+                    open.changes_tables = true;
+                }
                 held.rewind()?;
                 self.next_held(held)
             }

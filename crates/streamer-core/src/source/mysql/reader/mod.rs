@@ -13,6 +13,7 @@
 
 mod apply;
 mod cascade;
+mod fence;
 mod finish;
 mod statement;
 mod table;
@@ -57,6 +58,8 @@ struct Open {
     xa: Option<(Arc<str>, Held)>,
     /// Tables whose rows were written, for the gap that a ROLLBACK in the log makes.
     touched: Vec<TableName>,
+    /// A statement in it changed whole tables, or rows that were held before it.
+    changes_tables: bool,
     /// Tables in which foreign keys changed rows that the log does not hold.
     cascaded: BTreeSet<TableName>,
 }
@@ -122,6 +125,10 @@ pub struct Reader {
     pub(super) writer: BatchWriter,
     /// Items that come behind what the writer holds.
     pub(super) behind: VecDeque<Item>,
+    /// Where reading stops.
+    fence: fence::Fence,
+    /// Where the transaction ends that was handed over last.
+    ended_at: Option<FilePlace>,
     /// Tables of a gap that has been reported and lasts.
     unknown: Vec<TableName>,
     /// Commit time of the newest transaction that is done, by the source's clock.
@@ -159,6 +166,8 @@ impl Reader {
             scratch: Scratch::default(),
             writer: BatchWriter::new(),
             behind: VecDeque::new(),
+            fence: fence::Fence::default(),
+            ended_at: None,
             unknown: Vec::new(),
             newest_committed_ms: None,
         }
@@ -181,6 +190,8 @@ impl Reader {
             }
         }
         self.job = None;
+        self.fence = fence::Fence::default();
+        self.ended_at = None;
         self.maps.clear();
     }
 

@@ -111,6 +111,9 @@ impl Reader {
 
     /// Changes of whole tables, and the `schema` event behind them.
     fn report(&mut self, happened: &[Happened], logged: &LoggedStatement) {
+        if let Some(open) = &mut self.open {
+            open.changes_tables = true;
+        }
         let shown = self.tracker.shown(logged);
         let mut concerns = Vec::new();
         for what in happened {

@@ -30,7 +30,7 @@ mod tree;
 
 pub(super) use binary::put;
 pub(super) use difference::{DIFFERENCE, put_changed, put_difference};
-pub(super) use text::put as put_text;
+pub(super) use text::{put as put_text, put_str};
 
 /// Deepest nesting of a binary document that is read. The server's own limit is 100.
 const MAX_DEPTH: usize = 150;

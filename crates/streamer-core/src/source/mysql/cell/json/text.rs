@@ -14,11 +14,15 @@ use crate::source::mysql::charset::Charset;
 
 /// Writes a cell.
 pub(in super::super) fn put(charset: Charset, cell: &[u8], out: &mut BatchWriter) {
-    let text = charset.text(cell);
-    match rewrite(&text) {
+    put_str(&charset.text(cell), out);
+}
+
+/// Writes a cell whose text is known.
+pub(in super::super) fn put_str(text: &str, out: &mut BatchWriter) {
+    match rewrite(text) {
         // What was rewritten holds strings that stand for other values.
         Some(Cow::Owned(json)) => out.put_escaped(&json),
-        Some(Cow::Borrowed(_)) | None => out.put_text(&text),
+        Some(Cow::Borrowed(_)) | None => out.put_text(text),
     }
 }
 
