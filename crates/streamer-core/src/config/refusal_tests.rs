@@ -149,16 +149,12 @@ fn an_unknown_or_misplaced_option_is_refused_with_its_path_and_what_was_expected
             "tables: unknown option, it belongs to a source: source.tables",
         ),
         (
-            with("snapshot", json!("initial")),
-            "source.snapshot: unknown option, known are url, tables, from, capture, poll, tls, serverId, integers, dates",
-        ),
-        (
             with("server_id", json!(1)),
             "source.server_id: unknown option, did you mean \"serverId\"?",
         ),
         (
             with("password", json!("x")),
-            "source.password: unknown option, known are url, tables, from, capture, poll, tls, serverId, integers, dates",
+            "source.password: unknown option, known are url, tables, from, capture, poll, snapshot, snapshotRate, tls, serverId, integers, dates",
         ),
         (
             with("reconnect", json!({})),
