@@ -10,7 +10,7 @@
 const { fork } = require('node:child_process')
 const path = require('node:path')
 const { parseArgs } = require('node:util')
-const { openKit } = require('../../__test__/support/servers')
+const { freshDatabase, openKit } = require('../../__test__/support/servers')
 const { machine } = require('../machine')
 const { table, withSpread } = require('../table')
 const { databaseOf } = require('./databases')

@@ -42,7 +42,7 @@ use sqlite::Sqlite;
 use state::State;
 
 use crate::cache::Order;
-use crate::config::{Config, ConnectorConfig, FullDocument};
+use crate::config::{Config, ConnectorConfig, FullDocument, MongodbLog};
 use crate::event::{Batch, LogPlace};
 use crate::pipeline::Observer;
 use crate::source::{Beat, Gap, SchemaChange};
@@ -122,8 +122,10 @@ fn may_keep(connector: &ConnectorConfig) -> bool {
     match connector {
         // Which of several servers answers is not known.
         ConnectorConfig::Mysql(mysql) => mysql.addresses.len() == 1,
-        // What a pipeline of the user's leaves out is not seen.
-        ConnectorConfig::Mongodb(mongodb) => mongodb.pipeline.is_empty(),
+        // What a pipeline of the user's leaves out is not seen; reads of what a majority has say nothing of the oplog's end.
+        ConnectorConfig::Mongodb(mongodb) => {
+            mongodb.pipeline.is_empty() && mongodb.log == MongodbLog::ChangeStream
+        }
         ConnectorConfig::Sqlite(_) => true,
     }
 }
