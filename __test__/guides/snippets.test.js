@@ -18,6 +18,7 @@ const GIVEN = `
 declare const streamer: Streamer
 declare const database: any
 declare const db: any
+declare const id: any
 declare function ship(row: unknown): Promise<void>
 declare function index(batch: unknown): Promise<void>
 declare function render(id: number): Promise<string>
