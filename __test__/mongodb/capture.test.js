@@ -4,7 +4,7 @@
 
 const assert = require('node:assert/strict')
 const { after, before, describe, test } = require('node:test')
-const { MongoClient } = require('mongodb')
+const { Decimal128, Long, MongoClient } = require('mongodb')
 const { Streamer } = require('../..')
 const { collect } = require('../support/collect')
 const { openKit } = require('../support/servers')
@@ -98,6 +98,28 @@ describe('changes', () => {
       assert.deepEqual(
         again.changes.map(other => [other.id, other.position, other.transaction?.index]),
         rest.map(other => [other.id, other.position, other.transaction?.index])
+      )
+    }
+  })
+
+  test('reading goes on behind a document whose key is a number of any type', async () => {
+    const { db, url } = fresh()
+    const keys = [1, 2.5, -0.25, 1e300, Long.fromString('9007199254740993'), new Decimal128('1.50')]
+    const table = db.collection('t')
+    const first = await collect(url)
+    for (const _id of keys) await table.insertOne({ _id })
+    await first.until(() => first.changes.length >= keys.length, 'a change for each')
+    await first.stop()
+    for (const [index, change] of first.changes.entries()) {
+      const again = await collect({ source: { url, from: change.position } })
+      await table.updateOne({ _id: keys[0] }, { $inc: { n: 1 } })
+      await again.until(() => again.changes.length >= keys.length - index, 'what follows')
+      await again.stop()
+      const ids = again.changes.map(other => other.id).slice(0, keys.length - index - 1)
+      const rest = first.changes.slice(index + 1)
+      assert.deepEqual(
+        ids,
+        rest.map(other => other.id)
       )
     }
   })

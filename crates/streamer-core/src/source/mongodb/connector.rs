@@ -407,7 +407,7 @@ async fn begin(from: &From, connected: &Connected) -> Result<(Resume, Option<Wit
 /// Whether an event lies in front of a token.
 fn is_before(event: &bson::RawDocument, token: &str) -> bool {
     let own = event.get_document("_id").ok().and_then(Token::read);
-    own.is_some_and(|own| own < token)
+    own.is_some_and(|own| *own < *token)
 }
 
 /// Takes in an event that could not be had whole, without its images. With a pipeline of the user's, which could not judge it without

@@ -3,6 +3,8 @@
 //! The event is walked once; nothing is copied or decoded beyond what decides its way. What the server sends is taken as
 //! hostile: every length is checked by the iterators of the `bson` crate.
 
+use std::borrow::Cow;
+
 use bson::{RawBsonRef, RawDocument, Timestamp};
 
 use super::resume::Token;
@@ -13,8 +15,8 @@ use crate::offset::MongodbOffset;
 /// The parts of an event; absent ones are `None`, or empty.
 #[derive(Debug, Default)]
 pub struct Event<'a> {
-    /// `_id._data`.
-    pub token: &'a str,
+    /// `_id`; see [`Token`].
+    pub token: Cow<'a, str>,
     /// `operationType`.
     pub operation: &'a str,
     /// `clusterTime`.
@@ -105,7 +107,7 @@ impl<'a> Event<'a> {
             (Some(ms), _) => ms as f64,
             (None, Some(time)) => f64::from(time.time) * 1000.0,
             (None, None) => {
-                MongodbOffset::time_of(self.token).map_or(0.0, |(time, _)| f64::from(time) * 1000.0)
+                MongodbOffset::time_of(&self.token).map_or(0.0, |(time, _)| f64::from(time) * 1000.0)
             }
         }
     }

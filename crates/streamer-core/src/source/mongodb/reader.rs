@@ -297,7 +297,7 @@ impl Reader {
 
     fn take_whole(&mut self, event: &Event<'_>) -> Result<Taken> {
         event.check()?;
-        if self.is_behind(event.token) {
+        if self.is_behind(&event.token) {
             return Ok(Taken::Done);
         }
         let continues = match (event.session, event.number) {
@@ -329,7 +329,7 @@ impl Reader {
             }
             _ => self.definition(event)?,
         }
-        self.set_token(event.token, is_invalidate);
+        self.set_token(&event.token, is_invalidate);
         Ok(if is_invalidate {
             Taken::Invalidated
         } else {
@@ -370,9 +370,9 @@ impl Reader {
         let transaction = self.transactions.id();
         let mark = self.writer.put_document(
             &change,
-            |text| write_id(text, event.token),
+            |text| write_id(text, &event.token),
             |text| {
-                MongodbOffset::write_position(text, event.token, false);
+                MongodbOffset::write_position(text, &event.token, false);
                 if is_in_transaction {
                     text.push('+');
                     text.push_str(transaction);
@@ -434,7 +434,7 @@ impl Reader {
 
     fn table_changes(&mut self, event: &Event<'_>, changes: &[(Operation, &str, &str, &str)]) {
         let mut id = String::new();
-        write_id(&mut id, event.token);
+        write_id(&mut id, &event.token);
         let transaction = Transaction {
             id: id.into(),
             committed_ms: event.committed_ms(),
@@ -445,7 +445,7 @@ impl Reader {
             self.writer.table_change(*operation, database, table, renamed_to);
         }
         let mut position = String::new();
-        MongodbOffset::write_position(&mut position, event.token, false);
+        MongodbOffset::write_position(&mut position, &event.token, false);
         self.writer.commit(&position.into());
     }
 
@@ -461,7 +461,7 @@ impl Reader {
         }
         self.flush();
         let mut position = String::new();
-        MongodbOffset::write_position(&mut position, event.token, false);
+        MongodbOffset::write_position(&mut position, &event.token, false);
         self.ready.push_back(Item::Schema(SchemaChange {
             database: event.database.into(),
             table: Some(event.table).filter(|table| !table.is_empty()).map(Arc::from),
@@ -506,7 +506,7 @@ impl Reader {
     pub fn pass(&mut self, raw: &RawDocument) -> Result<()> {
         let event = Event::read(raw)?;
         event.check()?;
-        self.set_token(event.token, event.operation == "invalidate");
+        self.set_token(&event.token, event.operation == "invalidate");
         Ok(())
     }
 

@@ -1,8 +1,11 @@
 //! Where a change stream goes on.
 
+use std::borrow::Cow;
+use std::fmt::Write;
 use std::sync::Arc;
 
-use bson::{RawDocument, RawDocumentBuf, Timestamp, rawdoc};
+use bson::spec::BinarySubtype;
+use bson::{Binary, RawDocument, RawDocumentBuf, Timestamp, rawdoc};
 
 use crate::code::Code;
 use crate::error::{Error, Result};
@@ -19,19 +22,31 @@ pub enum Resume {
     Token(Token),
 }
 
-/// `_data` of a resume token.
+/// What divides the two parts of a token's text.
+const TYPE_BITS: char = '_';
+
+/// A resume token.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Token {
-    /// The token's text.
+    /// `_data`, and behind [`TYPE_BITS`] the bytes of `_typeBits` in hexadecimal, where there are any: a server does not read a token whose
+    /// document's key holds a number that is no int32 without them.
     pub data: Arc<str>,
     /// It is that of an `invalidate` event.
     pub is_invalidate: bool,
 }
 
 impl Token {
-    /// Reads `{ _data: … }`.
-    pub fn read(token: &RawDocument) -> Option<&str> {
-        token.get("_data").ok()??.as_str()
+    /// Reads `{ _data: …, _typeBits: … }`.
+    pub fn read(token: &RawDocument) -> Option<Cow<'_, str>> {
+        let data = token.get("_data").ok()??.as_str()?;
+        let Some(bits) = token.get("_typeBits").ok()?.and_then(|bits| bits.as_binary()) else {
+            return Some(Cow::Borrowed(data));
+        };
+        let mut text = format!("{data}{TYPE_BITS}");
+        for byte in bits.bytes {
+            let _ = write!(text, "{byte:02x}");
+        }
+        Some(Cow::Owned(text))
     }
 
     /// The text of the position behind it.
@@ -42,7 +57,19 @@ impl Token {
     }
 
     fn document(&self) -> RawDocumentBuf {
-        rawdoc! { "_data": &*self.data }
+        match self.data.split_once(TYPE_BITS) {
+            None => rawdoc! { "_data": &*self.data },
+            Some((data, bits)) => {
+                let digits = bits.as_bytes().chunks(2);
+                let byte =
+                    |digits| u8::from_str_radix(std::str::from_utf8(digits).unwrap_or_default(), 16).ok();
+                let bits = Binary {
+                    subtype: BinarySubtype::Generic,
+                    bytes: digits.map_while(byte).collect(),
+                };
+                rawdoc! { "_data": data, "_typeBits": bits }
+            }
+        }
     }
 }
 
@@ -106,6 +133,34 @@ impl Resume {
                 Some(position.to_string().into())
             }
             Self::Token(token) => Some(token.position()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_token_keeps_the_bits_of_its_types() {
+        let bits = Binary {
+            subtype: BinarySubtype::Generic,
+            bytes: vec![0x82, 0x00, 0xff],
+        };
+        for (document, text) in [
+            (rawdoc! { "_data": "8265EB04" }, "8265EB04"),
+            (
+                rawdoc! { "_data": "8265EB04", "_typeBits": bits },
+                "8265EB04_8200ff",
+            ),
+        ] {
+            let data = Token::read(&document).unwrap();
+            assert_eq!(data, text);
+            let token = Token {
+                data: data.into(),
+                is_invalidate: false,
+            };
+            assert_eq!(token.document(), document);
         }
     }
 }

@@ -3,6 +3,7 @@
 //! A task of its own asks for the next batch while the present one is read and delivered, so that the server is never idle
 //! because we are busy. It is one batch ahead and no more: a stream whose application is slow holds two.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -316,7 +317,7 @@ impl Stream {
         let token = cursor.and_then(|cursor| cursor.get_document("postBatchResumeToken").ok());
         let time = reply.get_document("$clusterTime").ok();
         Answer {
-            token: token.and_then(Token::read).map(str::to_owned),
+            token: token.and_then(Token::read).map(Cow::into_owned),
             operation_time: reply.get_timestamp("operationTime").ok(),
             cluster_time: time.and_then(|time| time.get_timestamp("clusterTime").ok()),
             is_empty: batch.is_empty(),
