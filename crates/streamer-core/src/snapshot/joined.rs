@@ -15,6 +15,7 @@ use crate::checkpoint::{Definitions, Progress, Saved};
 use crate::code::{Code, Retry};
 use crate::config::{SnapshotMode, SourceConfig};
 use crate::error::{Error, Result};
+use crate::event::LogPlace;
 use crate::source::{
     Chunks, Connector, Gap, Item, Rest, Retention, SnapshotProgress, Steer, TableRef, TableSize, View, Wanted,
 };
@@ -461,6 +462,14 @@ impl Connector for Joined {
 
     fn server(&self) -> Option<Arc<str>> {
         self.inner.server()
+    }
+
+    fn log_place(&self) -> Option<LogPlace> {
+        self.inner.log_place()
+    }
+
+    fn polls(&self) -> Option<Duration> {
+        self.inner.polls()
     }
 
     fn witness(&self) -> Option<Arc<str>> {

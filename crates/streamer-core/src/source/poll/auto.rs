@@ -20,6 +20,7 @@ use super::{Database, PollConnector};
 use crate::checkpoint::{Definitions, Progress, Saved};
 use crate::config::{From, SourceConfig};
 use crate::error::{Error, Result};
+use crate::event::LogPlace;
 use crate::offset::{Offset, Position};
 use crate::source::{Connector, Gap, Item, Retention};
 
@@ -210,6 +211,10 @@ impl<D: Database> Connector for AutoConnector<D> {
             true => self.log.server(),
             false => self.poll.server(),
         }
+    }
+
+    fn log_place(&self) -> Option<LogPlace> {
+        self.is_log().then(|| self.log.log_place())?
     }
 
     fn witness(&self) -> Option<Arc<str>> {
