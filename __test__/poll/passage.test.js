@@ -94,6 +94,27 @@ for (const kind of ['mysql', 'mariadb']) {
   })
 }
 
+test('a snapshot of a source without a log begins with its rows, and is read when the log takes over', async () => {
+  const server = await kit.mariadb({ own: true })
+  const database = await freshDatabase(server)
+  const admin = await database.connect()
+  await admin.query("CREATE USER reader@'%' IDENTIFIED BY 'secret'")
+  await admin.query("GRANT SELECT ON *.* TO reader@'%'")
+  await admin.query(marked('t'))
+  await admin.query("INSERT INTO t (id, v) VALUES (1, 'one'), (2, 'two')")
+  const seen = await poll(database.url.replace('root@', 'reader:secret@'), { snapshot: 'initial' })
+  await seen.until(() => rebuilt(seen.changes).size === 2, 'the rows, polled')
+  assert.equal(seen.streamer.health().sources.default.state, 'polling')
+  const asked = seen.streamer.snapshot(['t'])
+  await admin.query(`GRANT REPLICATION SLAVE, BINLOG MONITOR ON *.* TO reader@'%'`)
+  await asked
+  const reads = seen.changes.filter(({ op }) => op === 'read').map(({ after }) => after.id)
+  assert.deepEqual(reads, [1, 2, 1, 2], 'once for the configuration, once for the call')
+  await seen.stop()
+  await admin.end()
+  await server.remove()
+})
+
 test('a server that is started again with a binlog is read through it, and a checkpoint of either kind is gone on from', async () => {
   const server = await kit.mariadb({ args: ['--skip-log-bin'], own: true })
   const database = await freshDatabase(server)
