@@ -3,6 +3,7 @@
 use std::path::Path;
 use std::time::Duration;
 
+use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags, TransactionBehavior};
 
 use super::failure::failure;
@@ -59,6 +60,10 @@ pub fn open(path: &Path) -> Result<Connection> {
     }
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let conn = Connection::open_with_flags(path, flags).map_err(|error| failure(&error, path))?;
+    // Locks of two copies of SQLite in one process do not exclude each other: the copy that closes would take itself for the last one, and
+    // remove the write-ahead log that the other writes to.
+    conn.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)
+        .map_err(|error| failure(&error, path))?;
     // The first that reads the file: it shows what is no database.
     conn.query_row("SELECT count(*) FROM main.sqlite_schema", [], |_| Ok(()))
         .map_err(|error| failure(&error, path))?;
