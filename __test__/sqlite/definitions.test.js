@@ -77,7 +77,7 @@ test('what changed while nobody read comes at the next start', async () => {
     INSERT INTO t VALUES (1, 1); ALTER TABLE t ADD COLUMN b; INSERT INTO t VALUES (2, 2, 2);
     INSERT INTO gone VALUES (1); DROP TABLE gone; CREATE TABLE late(v); INSERT INTO late VALUES (1);`)
   const second = await collect(config)
-  await second.until(() => second.changes.some(change => change.table === 'late'), 'the last')
+  await second.until(() => second.changes.length >= 7, 'the last')
   assert.deepEqual(second.changes.map(brief), [
     ['insert', 't', { id: 1, a: 1 }],
     ['insert', 't', { id: 2, a: 2 }],
