@@ -396,6 +396,8 @@ interface StreamerOptions {
    * the default, asks the database each time.
    */
   cache?: boolean | CacheConfig
+  /** Connections of each source for `query()`, `find()` and `execute()`. */
+  pool?: PoolConfig
   /** Called with each log record, pino-shaped; default: silent. Secrets and row values never appear. */
   logger?: Logger
 }
@@ -430,6 +432,19 @@ export interface CacheConfig {
 
 /** What a query may take as a parameter; a `Date` is sent in UTC. */
 export type QueryParameter = null | undefined | boolean | number | bigint | string | Date | Uint8Array
+
+/** Connections of each source for `query()`, `find()` and `execute()`; none is opened before it is needed. */
+export interface PoolConfig {
+  /**
+   * Most connections. 1 to 1000; default 10, and 4 of SQLite. MySQL and MariaDB: as many again for `execute()`. MongoDB: to each server;
+   * `maxPoolSize` in the URL comes first.
+   */
+  maxConnections?: number
+  /** Longest wait for a connection, in ms: then `ERR_STREAMER_SERVER_BUSY`. 1 to 3600000, default 10000. */
+  waitMs?: number
+  /** Longest wait for an answer, in ms: then `ERR_STREAMER_TIMEOUT`. 1 to 3600000, default 60000. */
+  queryMs?: number
+}
 
 /** How a query is asked. */
 export interface QueryOptions {
@@ -497,6 +512,9 @@ export interface CacheStats {
   rejectedFills: number
   /** Questions to the server about what is visible. */ proofs: number
   /** Reads that memory answered although the source was not followed (`whenDisconnected: 'stale'`). */ stale: number
+  /** Entries that were renewed before their time ended, because they were still asked for. */ renewed: number
+  /** Look-ups that were asked together with others, as one `IN (…)`. */ gathered: number
+  /** Answers of the database that are not proved to hold everything that was delivered. */ unproved: number
   /** Reads that memory could not answer, and Redis could. */ redisHits: number
   /** Reads that neither could answer: nothing was there that may be served, or Redis was not to be had. */ redisMisses: number
   /** Entries in Redis that were altered, or of another version; they are dropped. */ redisRefused: number

@@ -60,14 +60,14 @@ export declare class Engine {
   /** Figures in the Prometheus text format. */
   metrics(): string
   /** What memory holds for a query; `null` where it must be asked. */
-  lookup(source: string | undefined | null, sql: string, values: (null | boolean | number | bigint | string | Buffer)[]): RowsPayload | null
+  lookup(source: string | undefined | null, sql: string, values: (null | boolean | number | bigint | string | Buffer)[], ttlMs?: number | undefined | null): RowsPayload | null
   /** The answer to a query, from memory or from the source. `ticket`: a number by which `giveUp` names it. */
   query(source: string | undefined | null, sql: string, values: (null | boolean | number | bigint | string | Buffer)[], bypasses: boolean, ttlMs?: number | undefined | null, after?: string | undefined | null, ticket?: number | undefined | null): Promise<RowsPayload>
   /**
    * What memory holds for a `find`; `null` where it must be asked. `request`: BSON with `filter`, `projection`, `sort`,
    * `limit`, `skip`.
    */
-  lookupFind(source: string | undefined | null, namespace: string, request: Buffer): RowsPayload | null
+  lookupFind(source: string | undefined | null, namespace: string, request: Buffer, ttlMs?: number | undefined | null): RowsPayload | null
   /** The documents that a `find` gives, from memory or from the source: one after the other in `bytes`. */
   find(source: string | undefined | null, namespace: string, request: Buffer, bypasses: boolean, ttlMs?: number | undefined | null, after?: string | undefined | null, ticket?: number | undefined | null): Promise<RowsPayload>
   /** Nobody waits for a question any more. */
@@ -78,13 +78,12 @@ export declare class Engine {
   explain(source: string | undefined | null, sql: string): Promise<string>
   /** The same of a `find`. */
   explainFind(source: string | undefined | null, namespace: string, request: Buffer): Promise<string>
-  /** A value of the application, as it was given to `endLoad`; `null` where it must be loaded. */
-  wrapped(source: string | undefined | null, key: string): Buffer | null
-  /**
-   * Announces a load; resolves with its number when it may begin, and `endLoad` must follow; or with the value that another
-   * process has loaded.
-   */
-  beginLoad(source: string | undefined | null, key: string, format: string, dependsOn: string, ttlMs?: number | undefined | null): Promise<number | Buffer>
+  /** What memory holds under a key of the application; `null` where it must be loaded. */
+  wrapped(source: string | undefined | null, key: string): KeptPayload | null
+  /** Announces a load; returns its number. `endLoad` must follow. */
+  announceLoad(source?: string | undefined | null): number
+  /** Resolves when an announced load may begin: with `null`, or, unless it renews, with the value that another process has loaded. */
+  beginLoad(number: number, source: string | undefined | null, key: string, format: string, dependsOn: string, ttlMs: number | undefined | null, renews: boolean): Promise<null | Buffer>
   /** Whether a caller who comes now may share a load: nothing touched what it depends on since it was announced. */
   isLoadCurrent(number: number): boolean
   /** Ends a load; its value is kept where it may be. `null` where it failed. */
@@ -107,6 +106,14 @@ export interface BatchHead {
   size: number
   /** Shapes that are used here for the first time, as a JSON array; absent where there are none. */
   shapes?: string
+}
+
+/** A value of the application. */
+export interface KeptPayload {
+  /** What `endLoad` was given. */
+  bytes: Buffer
+  /** It ends soon, and the caller is to load it anew; nobody else is told. */
+  isDue: boolean
 }
 
 /** Rows of an answer as `lib/queries.js` reads them: cells as in a batch. */

@@ -141,7 +141,7 @@ class Queries {
   #integers
   /** @type {Map<string, Shape>} */
   #shapes = new Map()
-  /** Loads under way: by source and key. @type {Map<string, { number: number | null, value: Promise<Buffer> }>} */
+  /** Loads under way: by source and key. @type {Map<string, { number: number, value: Promise<Buffer> }>} */
   #loads = new Map()
   /** Number of the last question that may be given up. */
   #tickets = 0
@@ -196,9 +196,10 @@ class Queries {
   async query(sql, params = [], options = {}) {
     const values = readStatement(sql, params)
     const text = /** @type {string} */ (sql)
+    const ttlMs = readTtl(options.ttlMs)
     return this.#read(
       options,
-      source => this.#engine.lookup(source, text, values),
+      source => this.#engine.lookup(source, text, values, ttlMs),
       (source, ...how) => this.#engine.query(source, text, values, ...how)
     )
   }
@@ -207,9 +208,10 @@ class Queries {
   async find(namespace, filter = {}, options = {}) {
     const request = readFind(namespace, filter, options)
     const name = /** @type {string} */ (namespace)
+    const ttlMs = readTtl(options.ttlMs)
     return this.#read(
       options,
-      source => this.#engine.lookupFind(source, name, request),
+      source => this.#engine.lookupFind(source, name, request, ttlMs),
       (source, ...how) => this.#engine.find(source, name, request, ...how)
     )
   }
@@ -221,7 +223,6 @@ class Queries {
    * @param {(source: string | undefined, bypasses: boolean, ttlMs: number | undefined, after: string | undefined, ticket: number | undefined) => Promise<RowsPayload>} ask
    */
   async #read({ source, cache = true, after, signal, ttlMs }, lookup, ask) {
-    readTtl(ttlMs)
     signal?.throwIfAborted()
     try {
       if (cache && after === undefined) {
@@ -258,42 +259,55 @@ class Queries {
     const json = this.#dependenciesJson(dependsOn, source)
     try {
       const found = this.#engine.wrapped(source, key)
-      if (found !== null) return v8.deserialize(found)
+      if (found !== null) {
+        // What ends soon is loaded anew meanwhile; where that fails, nothing is lost.
+        if (found.isDue) this.#startLoad(source, key, load, json, ttlMs, true).catch(() => {})
+        return v8.deserialize(found.bytes)
+      }
     } catch (error) {
       throw errorFromNative(error)
     }
     const flights = JSON.stringify([source, key, json])
     const flight = this.#loads.get(flights)
     // A load that began before a change that this caller may know of is not shared.
-    if (flight !== undefined && (flight.number === null || this.#engine.isLoadCurrent(flight.number)))
+    if (flight !== undefined && this.#engine.isLoadCurrent(flight.number))
       return v8.deserialize(await flight.value)
-    const own = { number: /** @type {number | null} */ (null), value: /** @type {any} */ (null) }
-    own.value = this.#load(own, source, key, load, json, ttlMs).finally(() => {
-      if (this.#loads.get(flights) === own) this.#loads.delete(flights)
-    })
-    this.#loads.set(flights, own)
-    return v8.deserialize(await own.value)
+    return v8.deserialize(await this.#startLoad(source, key, load, json, ttlMs, false))
   }
 
   /**
-   * @param {{ number: number | null }} own @param {string | undefined} source @param {string} key
-   * @param {() => Promise<unknown>} load @param {string} json @param {number | undefined} ttlMs
+   * Others may share it until something touches what it depends on.
+   * @param {string | undefined} source @param {string} key @param {() => Promise<unknown>} load @param {string} json
+   * @param {number | undefined} ttlMs @param {boolean} renews @returns {Promise<Buffer>}
    */
-  async #load(own, source, key, load, json, ttlMs) {
-    try {
-      const begun = await this.#engine.beginLoad(source, key, FORMAT, json, ttlMs)
-      if (typeof begun !== 'number') return begun
-      own.number = begun
-    } catch (error) {
-      throw errorFromNative(error)
-    }
+  #startLoad(source, key, load, json, ttlMs, renews) {
+    const flights = JSON.stringify([source, key, json])
+    const number = this.#engine.announceLoad(source)
+    const value = this.#load(number, source, key, load, json, ttlMs, renews).finally(() => {
+      if (this.#loads.get(flights) === own) this.#loads.delete(flights)
+    })
+    const own = { number, value }
+    this.#loads.set(flights, own)
+    return value
+  }
+
+  /**
+   * @param {number} number @param {string | undefined} source @param {string} key
+   * @param {() => Promise<unknown>} load @param {string} json @param {number | undefined} ttlMs @param {boolean} renews
+   */
+  async #load(number, source, key, load, json, ttlMs, renews) {
     /** @type {Buffer | undefined} */
     let bytes
     try {
+      const begun = this.#engine.beginLoad(number, source, key, FORMAT, json, ttlMs, renews)
+      const found = await begun.catch(error => {
+        throw errorFromNative(error)
+      })
+      if (found !== null) return found
       bytes = v8.serialize(await load())
       return bytes
     } finally {
-      this.#engine.endLoad(own.number, key, FORMAT, bytes, ttlMs)
+      this.#engine.endLoad(number, key, FORMAT, bytes, ttlMs)
     }
   }
 

@@ -23,9 +23,12 @@ type JsParam = Either6<Null, bool, f64, BigInt, String, Buffer>;
 /// A load of the application.
 struct Load {
     queries: Arc<Queries>,
-    dependencies: Arc<[Dependency]>,
-    as_of: Option<(Sequence, Option<Reach>)>,
+    /// `None` until they are resolved: then the load counts as depending on everything.
+    dependencies: Option<Arc<[Dependency]>>,
+    /// The newest change of what it depends on when it was announced.
     generation: Sequence,
+    /// `None` where its value is not kept.
+    as_of: Option<(Sequence, Option<Reach>)>,
 }
 
 /// Loads of the application that are under way, by number.
@@ -36,6 +39,36 @@ pub struct Loads {
 }
 
 impl Loads {
+    fn announce(&self, queries: Arc<Queries>) -> u64 {
+        let number = self.last.fetch_add(1, Ordering::Relaxed) + 1;
+        let load = Load {
+            generation: queries.newest(),
+            queries,
+            dependencies: None,
+            as_of: None,
+        };
+        self.with(|open| open.insert(number, load));
+        number
+    }
+
+    /// What it depends on, from which moment on; nothing where the load has ended meanwhile.
+    fn resolve(&self, number: u64, dependencies: &Arc<[Dependency]>, generation: Sequence) {
+        self.with(|open| {
+            if let Some(load) = open.get_mut(&number) {
+                load.dependencies = Some(Arc::clone(dependencies));
+                load.generation = generation;
+            }
+        });
+    }
+
+    fn begin(&self, number: u64, as_of: Option<(Sequence, Option<Reach>)>) {
+        self.with(|open| {
+            if let Some(load) = open.get_mut(&number) {
+                load.as_of = as_of;
+            }
+        });
+    }
+
     fn with<T>(&self, run: impl FnOnce(&mut HashMap<u64, Load>) -> T) -> T {
         run(&mut self.open.lock().unwrap_or_else(PoisonError::into_inner))
     }
@@ -68,6 +101,15 @@ pub struct RowsPayload {
     pub count: u32,
     /// They were kept while the source is not followed.
     pub is_stale: bool,
+}
+
+/// A value of the application.
+#[napi(object, object_from_js = false)]
+pub struct KeptPayload {
+    /// What `endLoad` was given.
+    pub bytes: Buffer,
+    /// It ends soon, and the caller is to load it anew; nobody else is told.
+    pub is_due: bool,
 }
 
 fn payload(value: &Value) -> RowsPayload {
@@ -176,6 +218,25 @@ impl Engine {
         })
     }
 
+    /// What memory holds; it is renewed in the background where it ends soon.
+    fn look(&self, source: Option<&str>, read: Read, ttl_ms: Option<f64>) -> Result<Option<RowsPayload>> {
+        let queries = self.queries(source)?;
+        let Some(found) = queries.lookup(&read).map_err(|error| thrown(&error))? else {
+            return Ok(None);
+        };
+        let is_stale = queries.is_stale();
+        if found.is_due && !is_stale {
+            let lease = self.running.lease()?;
+            lease
+                .handle()
+                .spawn(async move { queries.renew(&read, ttl(ttl_ms)).await });
+        }
+        Ok(Some(RowsPayload {
+            is_stale,
+            ..payload(&found.value)
+        }))
+    }
+
     /// Asks, until JavaScript gives the question up.
     fn ask<'env>(
         &self,
@@ -233,15 +294,9 @@ impl Engine {
         source: Option<String>,
         sql: String,
         #[napi(ts_arg_type = "(null | boolean | number | bigint | string | Buffer)[]")] values: Vec<JsParam>,
+        ttl_ms: Option<f64>,
     ) -> Result<Option<RowsPayload>> {
-        let queries = self.queries(source.as_deref())?;
-        let found = queries
-            .lookup(&statement(sql, values))
-            .map_err(|error| thrown(&error))?;
-        Ok(found.map(|value| RowsPayload {
-            is_stale: queries.is_stale(),
-            ..payload(&value)
-        }))
+        self.look(source.as_deref(), statement(sql, values), ttl_ms)
     }
 
     /// The answer to a query, from memory or from the source. `ticket`: a number by which `giveUp` names it.
@@ -271,12 +326,9 @@ impl Engine {
         source: Option<String>,
         namespace: String,
         request: Buffer,
+        ttl_ms: Option<f64>,
     ) -> Result<Option<RowsPayload>> {
-        let queries = self.queries(source.as_deref())?;
-        let found = queries
-            .lookup(&documents(namespace, &request))
-            .map_err(|error| thrown(&error))?;
-        Ok(found.map(|value| payload(&value)))
+        self.look(source.as_deref(), documents(namespace, &request), ttl_ms)
     }
 
     /// The documents that a `find` gives, from memory or from the source: one after the other in `bytes`.
@@ -354,52 +406,63 @@ impl Engine {
         self.promise(env, async move { Ok(queries.explain(&read).await?.to_string()) })
     }
 
-    /// A value of the application, as it was given to `endLoad`; `null` where it must be loaded.
+    /// What memory holds under a key of the application; `null` where it must be loaded.
     #[napi]
-    pub fn wrapped(&self, source: Option<String>, key: String) -> Result<Option<Buffer>> {
+    pub fn wrapped(&self, source: Option<String>, key: String) -> Result<Option<KeptPayload>> {
         let queries = self.queries(source.as_deref())?;
         let found = queries.wrapped(&key).map_err(|error| thrown(&error))?;
-        Ok(found.and_then(|value| match &*value {
-            Value::Bytes(bytes) => Some(Buffer::from(bytes.clone())),
+        let is_due = found.as_ref().is_some_and(|found| found.is_due) && !queries.is_stale();
+        Ok(found.and_then(|found| match &*found.value {
+            Value::Bytes(bytes) => Some(KeptPayload {
+                bytes: Buffer::from(bytes.clone()),
+                is_due,
+            }),
             Value::Rows { .. } => None,
         }))
     }
 
-    /// Announces a load; resolves with its number when it may begin, and `endLoad` must follow; or with the value that another
-    /// process has loaded.
-    #[napi(ts_return_type = "Promise<number | Buffer>")]
+    /// Announces a load; returns its number. `endLoad` must follow.
+    #[napi]
+    pub fn announce_load(&self, source: Option<String>) -> Result<f64> {
+        let queries = self.queries(source.as_deref())?;
+        Ok(self.running.loads.announce(queries) as f64)
+    }
+
+    /// Resolves when an announced load may begin: with `null`, or, unless it renews, with the value that another process has loaded.
+    #[napi(ts_return_type = "Promise<null | Buffer>")]
+    #[allow(clippy::too_many_arguments)]
     pub fn begin_load<'env>(
         &self,
         env: &'env Env,
+        number: f64,
         source: Option<String>,
         key: String,
         format: String,
         depends_on: String,
         ttl_ms: Option<f64>,
+        renews: bool,
     ) -> Result<Object<'env>> {
+        let number = number as u64;
         let queries = self.queries(source.as_deref())?;
         let on = read_dependencies(&depends_on)?;
         let running = Arc::clone(&self.running);
         self.promise(env, async move {
             let dependencies = queries.dependencies(&on).await?;
-            if let Some(value) = queries
+            // Whatever the value comes from, it holds at least this much.
+            let generation = queries.generation(&dependencies);
+            running.loads.resolve(number, &dependencies, generation);
+            if renews {
+                queries.count_renewal();
+            } else if let Some(value) = queries
                 .loaded_elsewhere(&key, &format, &dependencies, ttl(ttl_ms))
                 .await
                 && let Value::Bytes(bytes) = &*value
             {
                 return Ok(Either::B(Buffer::from(bytes.clone())));
             }
-            let generation = queries.generation(&dependencies);
             let as_of = queries.begin(&dependencies).await?;
-            let number = running.loads.last.fetch_add(1, Ordering::Relaxed) + 1;
-            let load = Load {
-                queries,
-                dependencies,
-                as_of,
-                generation,
-            };
-            running.loads.with(|open| open.insert(number, load));
-            Ok(Either::A(number as f64))
+            running.loads.begin(number, as_of);
+            Ok(Either::A(Null))
         })
     }
 
@@ -407,8 +470,13 @@ impl Engine {
     #[napi]
     pub fn is_load_current(&self, number: f64) -> bool {
         self.running.loads.with(|open| {
-            open.get(&(number as u64))
-                .is_some_and(|load| load.queries.generation(&load.dependencies) <= load.generation)
+            open.get(&(number as u64)).is_some_and(|load| {
+                let now = match &load.dependencies {
+                    Some(dependencies) => load.queries.generation(dependencies),
+                    None => load.queries.newest(),
+                };
+                load.queries.keeps() && now <= load.generation
+            })
         })
     }
 
@@ -425,12 +493,12 @@ impl Engine {
         let Some(load) = self.running.loads.with(|open| open.remove(&(number as u64))) else {
             return false;
         };
-        let (Some(value), Some(as_of)) = (value, load.as_of) else {
+        let (Some(value), Some(as_of), Some(dependencies)) = (value, load.as_of, load.dependencies) else {
             return false;
         };
         let name = (key.as_str(), format.as_str());
         load.queries
-            .end(name, value.to_vec(), load.dependencies, as_of, ttl(ttl_ms))
+            .end(name, value.to_vec(), dependencies, as_of, ttl(ttl_ms))
     }
 
     /// The position that a source has reached; `null` before it streams.
@@ -487,6 +555,9 @@ impl Engine {
                 ("rejectedFills", figures.rejected),
                 ("proofs", figures.proofs),
                 ("stale", figures.stale),
+                ("renewed", figures.renewed),
+                ("gathered", figures.gathered),
+                ("unproved", figures.unproved),
                 ("redisHits", figures.second.hits),
                 ("redisMisses", figures.second.misses),
                 ("redisRefused", figures.second.refused),

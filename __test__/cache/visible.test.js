@@ -20,8 +20,8 @@ before(async () => {
 })
 after(() => kit?.close())
 
-/** A streamer with a cache over a table of versions. @param {string} kind @param {object} [cache] */
-async function versions(kind, cache = {}, rows = 3) {
+/** A streamer with a cache over a table of versions. @param {string} kind @param {object} [cache] @param {object} [config] */
+async function versions(kind, cache = {}, rows = 3, config = {}) {
   const database = await freshDatabase(servers[kind])
   const connection = await database.connect()
   await connection.query('CREATE TABLE t (id INT PRIMARY KEY, v INT NOT NULL)')
@@ -31,6 +31,7 @@ async function versions(kind, cache = {}, rows = 3) {
     source: { url: database.url },
     cache,
     heartbeat: { intervalMs: 100, timeoutMs: 2000 },
+    ...config,
   })
   const told = new Map()
   streamer.on('batch', batch => {
@@ -83,6 +84,45 @@ test('a read in the window before a commit is visible gives the new row, and non
   await connection.query('SET GLOBAL rpl_semi_sync_master_enabled=OFF')
   await streamer.stop()
   await connection.end()
+})
+
+test('a read in that window while the source is lost gives the new row as well (MariaDB)', async () => {
+  const reconnect = { initialMs: 60_000, maxMs: 60_000 }
+  const { database, connection, streamer, told } = await versions('mariadb', {}, 3, { reconnect })
+  await warm(streamer, 1)
+  let isLost = false
+  streamer.on('disconnect', () => (isLost = true))
+  const other = await database.connect()
+  await connection.query('SET GLOBAL rpl_semi_sync_master_wait_point=AFTER_SYNC')
+  await connection.query('SET GLOBAL rpl_semi_sync_master_wait_no_slave=ON')
+  await connection.query('SET GLOBAL rpl_semi_sync_master_timeout=1500')
+  await connection.query('SET GLOBAL rpl_semi_sync_master_enabled=ON')
+  let isCommitted = false
+  const written = connection.query('UPDATE t SET v = 1 WHERE id = 1').then(() => (isCommitted = true))
+  await eventually(() => told.get(1) === 1, { what: 'the event' })
+  const [dumps] = await other.query(
+    "SELECT id FROM information_schema.processlist WHERE command LIKE 'Binlog Dump%'"
+  )
+  for (const { id } of dumps) await other.query(`KILL ${id}`)
+  await eventually(() => isLost, { what: 'the source to be lost' })
+  assert.equal(isCommitted, false, 'the window was over before anything was read')
+  const answers = await Promise.all([
+    streamer.query(ROWS, [1]),
+    streamer.query(`${ROWS} AND RAND() < 2`, [1]),
+    streamer.cache.wrap('1', () => streamer.query(ROWS, [1], { cache: false }), {
+      dependsOn: [{ table: 't', key: 1 }],
+    }),
+  ])
+  assert.deepEqual(
+    answers.map(([row]) => row.v),
+    [1, 1, 1]
+  )
+  assert.equal(streamer.cache.stats().unproved, 0)
+  await written
+  await other.query('SET GLOBAL rpl_semi_sync_master_enabled=OFF')
+  await streamer.stop()
+  await connection.end()
+  await other.end()
 })
 
 for (const kind of ['mysql', 'mariadb']) {

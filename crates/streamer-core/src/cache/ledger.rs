@@ -11,7 +11,7 @@ use super::dependency::{Dependency, TableName};
 use super::reach::{LogFile, Reach};
 use super::trail::Trail;
 use crate::event::LogPlace;
-use crate::offset::{GtidSet, MongodbOffset, Offset, Position};
+use crate::offset::{GtidSet, MongodbOffset, MysqlGtid, Offset, Position};
 
 /// Number of a step in the log, of this process.
 pub type Sequence = u64;
@@ -333,6 +333,11 @@ impl Ledger {
         (self.reading, self.place) = (None, None);
     }
 
+    /// Whether delivered last was a part of a transaction.
+    pub fn is_open(&self) -> bool {
+        self.is_open
+    }
+
     /// Everything that was delivered lies before `place`, whatever was missed.
     pub fn anchor(&mut self, place: Place) {
         self.is_open = false;
@@ -519,7 +524,14 @@ impl Place {
     /// so that any place does.
     pub fn of(position: &Position) -> Option<Self> {
         match position.delivered.as_ref().unwrap_or(&position.start) {
-            Offset::MysqlGtid(set) => Some(Self::Gtids(set.clone())),
+            Offset::MysqlGtid(set) => {
+                let mut set = set.clone();
+                // Of the transaction that it lies in, rows were delivered.
+                if let Some(within) = &position.within {
+                    set.insert(&MysqlGtid::parse(&within.transaction).ok()?);
+                }
+                Some(Self::Gtids(set))
+            }
             Offset::MysqlFile { .. } | Offset::MariadbGtid(_) => Some(Self::Since(Instant::now())),
             // Nothing is kept of a source that is polled.
             Offset::Poll(_) => None,

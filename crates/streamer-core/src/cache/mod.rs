@@ -69,7 +69,16 @@ pub use seal::{Cipher, RANK, Sealed, Unusable, open, seal};
 pub use stats::{Counters, Figures, SecondFigures};
 pub use store::{Entry, Value};
 
-use store::{Store, jittered};
+use store::{ABSENT_TTL, Store};
+
+/// A value that may be served.
+#[derive(Debug, Clone)]
+pub struct Found {
+    /// The value.
+    pub value: Arc<Value>,
+    /// It ends soon, and whoever gets this is to see to a newer one; nobody else is told.
+    pub is_due: bool,
+}
 
 /// The cache of one source.
 pub struct Cache {
@@ -96,10 +105,22 @@ impl Cache {
 
     /// The value under a key, where it may be served (rule 1).
     pub fn get(&self, key: &Key) -> Option<Arc<Value>> {
+        self.entry(key).map(|entry| Arc::clone(&entry.value))
+    }
+
+    /// The same, where whoever asks sees to a newer one if it is due.
+    pub fn look(&self, key: &Key) -> Option<Found> {
+        self.entry(key).map(|entry| Found {
+            value: Arc::clone(&entry.value),
+            is_due: entry.is_due(),
+        })
+    }
+
+    fn entry(&self, key: &Key) -> Option<Arc<Entry>> {
         let entry = self.store.get(key)?;
         let is_current = self.ledger.read().last_change(&entry.dependencies) <= entry.as_of;
         if is_current && Instant::now() < entry.expires {
-            return Some(Arc::clone(&entry.value));
+            return Some(entry);
         }
         if !is_current {
             Counters::add(&self.counters.invalidated);
@@ -141,15 +162,12 @@ impl Cache {
             Counters::add(&self.counters.rejected);
             return false;
         }
-        self.store.insert(
-            key,
-            Entry {
-                value,
-                dependencies,
-                as_of,
-                expires: Instant::now() + jittered(ttl),
-            },
-        )
+        let ttl = match value.is_absence() {
+            true => ttl.min(ABSENT_TTL),
+            false => ttl,
+        };
+        self.store
+            .insert(key, Entry::new(value, dependencies, as_of, ttl))
     }
 
     /// Drops one entry; returns whether there was one.

@@ -23,6 +23,12 @@ pub struct Counters {
     pub proofs: AtomicU64,
     /// Reads that memory answered although the source was not followed.
     pub stale: AtomicU64,
+    /// Answers and loads that took the place of entries that would have ended soon.
+    pub renewed: AtomicU64,
+    /// Look-ups that were asked together with others.
+    pub gathered: AtomicU64,
+    /// Answers of the database that are not proved to hold everything that was delivered.
+    pub unproved: AtomicU64,
 }
 
 /// Counters and sizes at one moment.
@@ -46,6 +52,12 @@ pub struct Figures {
     pub proofs: u64,
     /// See [`Counters`].
     pub stale: u64,
+    /// See [`Counters`].
+    pub renewed: u64,
+    /// See [`Counters`].
+    pub gathered: u64,
+    /// See [`Counters`].
+    pub unproved: u64,
     /// Entries in memory.
     pub entries: usize,
     /// Their bytes.
@@ -88,6 +100,9 @@ impl Counters {
             rejected: read(&self.rejected),
             proofs: read(&self.proofs),
             stale: read(&self.stale),
+            renewed: read(&self.renewed),
+            gathered: read(&self.gathered),
+            unproved: read(&self.unproved),
             entries,
             bytes,
             second: SecondFigures::default(),

@@ -5,6 +5,7 @@
 //! there is one judge only.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use quick_cache::Weighter;
@@ -20,6 +21,15 @@ const OVERHEAD: usize = 128;
 
 /// Estimate from which the store's tables are sized; they grow by themselves.
 const TYPICAL_ENTRY: usize = 512;
+
+/// Answers without a row get this part of the room: a twentieth.
+const ABSENT: usize = 20;
+
+/// Longest time for which an answer without a row is kept.
+pub const ABSENT_TTL: Duration = Duration::from_secs(30);
+
+/// Part of its time after which an entry that is asked for is renewed.
+const RENEWAL: f64 = 0.9;
 
 /// A cached value.
 #[derive(Debug)]
@@ -38,6 +48,11 @@ pub enum Value {
 }
 
 impl Value {
+    /// Whether it is an answer without a row.
+    pub fn is_absence(&self) -> bool {
+        matches!(self, Self::Rows { count: 0, .. })
+    }
+
     /// Bytes in memory.
     pub fn weight(&self) -> usize {
         match self {
@@ -58,6 +73,30 @@ pub struct Entry {
     pub as_of: Sequence,
     /// When it ends, whatever happens.
     pub expires: Instant,
+    /// From when on whoever asks for it is to see to a newer one.
+    pub renews: Instant,
+    /// Somebody does.
+    pub is_renewed: AtomicBool,
+}
+
+impl Entry {
+    /// A value that is kept for about `ttl`.
+    pub fn new(value: Arc<Value>, dependencies: Arc<[Dependency]>, as_of: Sequence, ttl: Duration) -> Self {
+        let (now, ttl) = (Instant::now(), jittered(ttl));
+        Self {
+            value,
+            dependencies,
+            as_of,
+            expires: now + ttl,
+            renews: now + ttl.mul_f64(RENEWAL),
+            is_renewed: AtomicBool::new(false),
+        }
+    }
+
+    /// Whether whoever asks is to see to a newer one: true once.
+    pub fn is_due(&self) -> bool {
+        Instant::now() >= self.renews && !self.is_renewed.swap(true, Ordering::Relaxed)
+    }
 }
 
 #[derive(Clone)]
@@ -73,6 +112,8 @@ impl Weighter<Key, Arc<Entry>> for ByBytes {
 /// Entries by key.
 pub struct Store {
     entries: Cache<Key, Arc<Entry>, ByBytes>,
+    /// Answers without a row have a room of their own: whoever asks for what is not there drives out nothing that is.
+    absent: Cache<Key, Arc<Entry>, ByBytes>,
     max_bytes: usize,
 }
 
@@ -81,13 +122,18 @@ impl Store {
     pub fn new(max_bytes: usize) -> Self {
         Self {
             entries: Cache::with_weighter(max_bytes / TYPICAL_ENTRY, max_bytes as u64, ByBytes),
+            absent: Cache::with_weighter(
+                max_bytes / ABSENT / TYPICAL_ENTRY,
+                (max_bytes / ABSENT) as u64,
+                ByBytes,
+            ),
             max_bytes,
         }
     }
 
     /// The entry under a key, valid or not.
     pub fn get(&self, key: &Key) -> Option<Arc<Entry>> {
-        self.entries.get(key)
+        self.entries.get(key).or_else(|| self.absent.get(key))
     }
 
     /// Keeps an entry. One that would take an eighth of the room is not kept: it would cost too many others.
@@ -95,27 +141,37 @@ impl Store {
         if entry.value.weight() > self.max_bytes / 8 {
             return false;
         }
-        self.entries.insert(key, Arc::new(entry));
+        let (to, from) = match entry.value.is_absence() {
+            true => (&self.absent, &self.entries),
+            false => (&self.entries, &self.absent),
+        };
+        from.remove(&key);
+        to.insert(key, Arc::new(entry));
         true
     }
 
     /// Drops an entry.
     pub fn remove(&self, key: &Key) -> bool {
-        self.entries.remove(key).is_some()
+        let absent = self.absent.remove(key);
+        self.entries.remove(key).or(absent).is_some()
     }
 
     /// Drops all.
     pub fn clear(&self) {
         self.entries.clear();
+        self.absent.clear();
     }
 
     /// Entries, and their bytes.
     pub fn size(&self) -> (usize, u64) {
-        (self.entries.len(), self.entries.weight())
+        (
+            self.entries.len() + self.absent.len(),
+            self.entries.weight() + self.absent.weight(),
+        )
     }
 }
 
 /// `ttl` give or take a tenth, so that what was filled together does not end together.
-pub fn jittered(ttl: Duration) -> Duration {
+fn jittered(ttl: Duration) -> Duration {
     ttl.mul_f64(0.9 + 0.2 * fastrand::f64())
 }

@@ -10,6 +10,7 @@ mod mongodb;
 mod mysql;
 mod parse;
 mod poll;
+mod pool;
 mod problem;
 mod redis;
 mod secret;
@@ -26,6 +27,7 @@ pub use filter::{NamePattern, PatternProblem, SYSTEM_DATABASES, TableFilter};
 pub use mongodb::{BeforeChange, FullDocument, MongodbConfig, MongodbLog};
 pub use mysql::{Address, Dates, Integers, MysqlConfig, TlsMode, VerifyTls};
 pub use poll::{Capture, PollConfig};
+pub use pool::PoolConfig;
 pub use redis::{EncryptionKey, RedisConfig};
 pub use secret::Secret;
 pub use snapshot::{SnapshotConfig, SnapshotMode};
@@ -40,6 +42,8 @@ pub struct Config {
     pub sources: Vec<SourceConfig>,
     /// Proof of life.
     pub heartbeat: Heartbeat,
+    /// Connections for reads and writes.
+    pub pool: PoolConfig,
     /// What happens after a connection broke.
     pub reconnect: Reconnect,
     /// How changes are handed over.

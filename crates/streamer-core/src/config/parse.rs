@@ -6,16 +6,18 @@ use serde_json::Value;
 
 use super::problem::{Options, Problems, found, is_logger, member, nearest, shown};
 use super::{
-    Capture, Config, ConnectorConfig, Dates, Delivery, From, Heartbeat, Integers, MysqlConfig, Reconnect,
-    SourceConfig, TableFilter, cache, checkpoint, mongodb, poll, redis, snapshot, sqlite, tls, url,
+    Capture, Config, ConnectorConfig, Dates, Delivery, From, Heartbeat, Integers, MysqlConfig, PoolConfig,
+    Reconnect, SourceConfig, TableFilter, cache, checkpoint, mongodb, poll, pool, redis, snapshot, sqlite,
+    tls, url,
 };
 use crate::offset::Position;
 
-const STREAMER: [&str; 8] = [
+const STREAMER: [&str; 9] = [
     "source",
     "sources",
     "checkpoint",
     "cache",
+    "pool",
     "heartbeat",
     "reconnect",
     "delivery",
@@ -86,6 +88,7 @@ fn with_defaults(source: Option<SourceConfig>) -> Option<Config> {
     Some(Config {
         sources: vec![source?],
         heartbeat: Heartbeat::default(),
+        pool: PoolConfig::default(),
         reconnect: Reconnect::default(),
         delivery: Delivery::default(),
         checkpoint: None,
@@ -107,10 +110,12 @@ fn parse_streamer(options: &Options<'_>, problems: &mut Problems) -> Option<Conf
         Options::read(key, value, problems)
     };
     let (heartbeat, reconnect, delivery) = (section("heartbeat"), section("reconnect"), section("delivery"));
+    let pool = section("pool");
     Some(Config {
         heartbeat: heartbeat.map_or_else(Heartbeat::default, |options| parse_heartbeat(&options, problems)),
         reconnect: reconnect.map_or_else(Reconnect::default, |options| parse_reconnect(&options, problems)),
         delivery: delivery.map_or_else(Delivery::default, |options| parse_delivery(&options, problems)),
+        pool: pool.map_or_else(PoolConfig::default, |options| parse_pool(&options, problems)),
         checkpoint: checkpoint::parse(options.get("checkpoint"), problems),
         cache: cache::parse(options.get("cache"), problems),
         redis: redis::parse(options.get("cache"), problems),
@@ -416,6 +421,12 @@ fn parse_heartbeat(options: &Options<'_>, problems: &mut Problems) -> Heartbeat 
         );
     }
     Heartbeat { interval, timeout }
+}
+
+fn parse_pool(options: &Options<'_>, problems: &mut Problems) -> PoolConfig {
+    let known = ["maxConnections", "waitMs", "queryMs"];
+    options.refuse_unknown(&known, problems, without_unit(&known));
+    pool::parse(options, problems)
 }
 
 fn parse_reconnect(options: &Options<'_>, problems: &mut Problems) -> Reconnect {

@@ -134,7 +134,7 @@ fn an_unknown_or_misplaced_option_is_refused_with_its_path_and_what_was_expected
     assert_refused(&[
         (
             top("snapshots", json!(false)),
-            "snapshots: unknown option, known are source, sources, checkpoint, cache, heartbeat, reconnect, delivery, logger",
+            "snapshots: unknown option, known are source, sources, checkpoint, cache, pool, heartbeat, reconnect, delivery, logger",
         ),
         (
             top("checkpoints", json!("dir")),
@@ -166,6 +166,11 @@ fn an_unknown_or_misplaced_option_is_refused_with_its_path_and_what_was_expected
 #[test]
 fn a_wrong_number_is_refused_with_its_path_and_what_was_expected() {
     assert_refused(&[
+        (
+            top("pool", json!({ "maxConnections": 0, "wait": 5, "queryMs": "1s" })),
+            "pool.wait: unknown option, did you mean \"waitMs\"?; pool.maxConnections: expected a whole number from 1 to 1000, found 0; \
+             pool.queryMs: expected a whole number from 1 to 3600000, found \"1s\"",
+        ),
         (
             top("heartbeat", json!(1000)),
             "heartbeat: expected an object, found 1000",

@@ -33,6 +33,15 @@ pub enum Param {
 }
 
 impl Param {
+    /// An integer.
+    pub(super) fn of_integer(value: i128) -> Self {
+        match (i64::try_from(value), u64::try_from(value)) {
+            (Ok(value), _) => Self::Integer(value),
+            (_, Ok(value)) => Self::Unsigned(value),
+            _ => Self::Wide(value.to_string()),
+        }
+    }
+
     /// The value of an integer.
     pub(super) fn integer(&self) -> Option<i128> {
         match self {

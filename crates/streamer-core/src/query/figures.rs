@@ -19,7 +19,7 @@ struct OfSource {
 
 type Read = fn(&Figures) -> u64;
 
-const COUNTERS: [(&str, &str, Read); 14] = [
+const COUNTERS: [(&str, &str, Read); 17] = [
     ("cache_hits", "Reads that memory answered", |of| of.hits),
     (
         "cache_misses",
@@ -56,6 +56,21 @@ const COUNTERS: [(&str, &str, Read); 14] = [
         "cache_stale",
         "Reads that memory answered although the source was not followed",
         |of| of.stale,
+    ),
+    (
+        "cache_renewed",
+        "Entries that were renewed before their time ended",
+        |of| of.renewed,
+    ),
+    (
+        "cache_gathered",
+        "Look-ups that were asked together with others, as one query",
+        |of| of.gathered,
+    ),
+    (
+        "cache_unproved",
+        "Answers of the database that are not proved to hold everything that was delivered",
+        |of| of.unproved,
     ),
     ("cache_redis_hits", "Reads that the second level answered", |of| {
         of.second.hits

@@ -69,20 +69,21 @@ impl Sources {
             let state = Arc::new(State::new(source, settings, config.heartbeat.timeout));
             let own = Arc::clone(&state);
             let (backend, order): (Box<dyn Backend>, Order) = match &source.connector {
-                ConnectorConfig::Mysql(mysql) => {
-                    (Box::new(Mysql::new(own, mysql.clone())), Order::Transactions)
-                }
+                ConnectorConfig::Mysql(mysql) => (
+                    Box::new(Mysql::new(own, mysql.clone(), config.pool)),
+                    Order::Transactions,
+                ),
                 ConnectorConfig::Mongodb(mongodb) => {
                     let has_exact_images = matches!(
                         mongodb.full_document,
                         FullDocument::WhenAvailable | FullDocument::Required
                     );
-                    let backend = Mongodb::new(own, mongodb.clone(), config.heartbeat);
+                    let backend = Mongodb::new(own, mongodb.clone(), config.heartbeat, config.pool);
                     (Box::new(backend), Order::Positions { has_exact_images })
                 }
                 ConnectorConfig::Sqlite(sqlite) => {
                     let has_exact_images = true;
-                    let backend = Sqlite::new(own, sqlite);
+                    let backend = Sqlite::new(own, sqlite, config.pool);
                     (Box::new(backend), Order::Positions { has_exact_images })
                 }
             };

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::service::Queries;
-use crate::cache::{Counters, Dependency, Key, KeyWriter, Reach, Sequence, Value};
+use crate::cache::{Counters, Dependency, Found, Key, KeyWriter, Reach, Sequence, Value};
 use crate::error::Result;
 
 impl Queries {
@@ -19,8 +19,13 @@ impl Queries {
     ///
     /// # Errors
     /// As [`lookup`](Self::lookup).
-    pub fn wrapped(&self, key: &str) -> Result<Option<Arc<Value>>> {
+    pub fn wrapped(&self, key: &str) -> Result<Option<Found>> {
         self.peek(&Self::own_key(key))
+    }
+
+    /// A load takes the place of a value that ends soon.
+    pub fn count_renewal(&self) {
+        Counters::add(&self.state.cache.counters.renewed);
     }
 
     /// What a load that begins now may count as; `None` where its value cannot be kept.
@@ -33,7 +38,7 @@ impl Queries {
         Counters::add(&cache.counters.loads);
         if !self.state.is_live() {
             if self.state.settings.is_some() {
-                self.settle().await;
+                self.settle().await?;
             }
             return Ok(None);
         }

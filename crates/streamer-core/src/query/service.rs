@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use parking_lot::Mutex;
@@ -12,7 +13,7 @@ use super::backend::{Backend, Executed, Named, Outcome, Param, Read};
 use super::second::SecondLevel;
 use super::state::{State, definitions};
 use crate::cache::{
-    Counters, Dependency, Feed, Figures, Key, KeyWriter, Ledger, Order, Place, Sequence, TableName, Value,
+    Counters, Dependency, Feed, Figures, Found, Key, KeyWriter, Ledger, Order, Place, Sequence, TableName,
 };
 use crate::error::Result;
 use crate::event::{Batch, LogPlace};
@@ -22,8 +23,11 @@ use crate::source::{Beat, Gap, SchemaChange};
 /// Fills that are begun anew because something changed meanwhile.
 const TRIES: usize = 3;
 
-/// Longest wait for that proof while the source is not followed.
-const SETTLING: Duration = Duration::from_millis(200);
+/// Longest wait for a proof while the source is not followed.
+const SETTLING: Duration = Duration::from_secs(2);
+
+/// Pause before a proof is asked for on another connection.
+const AGAIN: Duration = Duration::from_millis(20);
 
 type Flights = HashMap<Key, (Sequence, watch::Receiver<Option<Outcome>>)>;
 
@@ -41,6 +45,8 @@ pub struct Queries {
     pub(super) backend: Box<dyn Backend>,
     feed: Mutex<Feed>,
     flights: Mutex<Flights>,
+    /// What no proof came for in time while the source was not followed: nobody waits for it twice.
+    unsettled: AtomicU64,
     pub(super) second: Option<Arc<SecondLevel>>,
 }
 
@@ -61,6 +67,7 @@ impl Queries {
             backend,
             feed: Mutex::new(Feed::new(order)),
             flights: Mutex::default(),
+            unsettled: AtomicU64::new(0),
         }
     }
 
@@ -88,6 +95,13 @@ impl Queries {
     }
 
     pub(super) fn disconnected(&self) {
+        // Of what was delivered last, the end of its transaction may be missing.
+        if let Some(position) = self.state.position() {
+            let mut ledger = self.state.cache.ledger().write();
+            if ledger.is_open() {
+                anchor(&mut ledger, &position);
+            }
+        }
         self.state.disconnected();
     }
 
@@ -153,15 +167,15 @@ impl Queries {
     ///
     /// # Errors
     /// `ERR_STREAMER_CONNECTION_LOST` where reads are refused while the source is not followed.
-    pub fn lookup(&self, read: &Read) -> Result<Option<Arc<Value>>> {
+    pub fn lookup(&self, read: &Read) -> Result<Option<Found>> {
         self.peek(&self.key(read))
     }
 
-    pub(super) fn peek(&self, key: &Key) -> Result<Option<Arc<Value>>> {
+    pub(super) fn peek(&self, key: &Key) -> Result<Option<Found>> {
         if self.state.settings.is_none() || !self.state.may_serve()? {
             return Ok(None);
         }
-        let found = self.state.cache.get(key);
+        let found = self.state.cache.look(key);
         if found.is_some() {
             self.count(|counters| &counters.hits);
             if self.is_stale() {
@@ -176,7 +190,7 @@ impl Queries {
         !self.state.is_live()
     }
 
-    fn count(&self, counter: impl Fn(&Counters) -> &std::sync::atomic::AtomicU64) {
+    fn count(&self, counter: impl Fn(&Counters) -> &AtomicU64) {
         Counters::add(counter(&self.state.cache.counters));
     }
 
@@ -202,14 +216,15 @@ impl Queries {
             return self.run(read).await;
         }
         if !self.state.may_serve()? {
-            self.settle().await;
+            self.settle().await?;
             return self.run(read).await;
         }
         let key = self.key(read);
-        if let Some(value) = self.peek(&key)? {
-            return Ok(value);
+        if let Some(found) = self.peek(&key)? {
+            return Ok(found.value);
         }
         let Ok(dependencies) = self.backend.judge(read).await? else {
+            self.settle().await?;
             return self.run(read).await;
         };
         self.count(|counters| &counters.misses);
@@ -223,11 +238,63 @@ impl Queries {
         .await
     }
 
-    /// What was delivered just before the source was lost may not be visible yet. Where that cannot be proved soon, the database is
-    /// asked all the same.
-    pub(super) async fn settle(&self) {
+    /// Puts a newer answer in the place of one that ends soon, which is served meanwhile. Where that fails, nothing is lost.
+    pub async fn renew(&self, read: &Read, ttl: Option<Duration>) {
+        let Ok(Ok(dependencies)) = self.backend.judge(read).await else {
+            return;
+        };
+        self.count(|counters| &counters.renewed);
+        let sought = Sought {
+            key: self.key(read),
+            read,
+            dependencies,
+            ttl: self.ttl(ttl),
+        };
+        let need = self.state.cache.need(&sought.dependencies);
+        let _ = self.ask_first(&sought, need).await;
+    }
+
+    /// What was delivered last may not be visible yet: waits for a proof that it is. Where none comes in time, or the database has
+    /// none to give, it is asked all the same, and that is counted.
+    ///
+    /// # Errors
+    /// What the database, or the connection to it, failed with twice.
+    pub(super) async fn settle(&self) -> Result<()> {
+        // What is polled was read by a query: it is visible.
+        if self.state.is_polled() {
+            return Ok(());
+        }
         let need = self.state.cache.ledger().write().delivered();
-        let _ = tokio::time::timeout(SETTLING, self.backend.prove(need)).await;
+        if need <= self.unsettled.load(Ordering::Relaxed) {
+            self.count(|counters| &counters.unproved);
+            return Ok(());
+        }
+        let proof = async {
+            // A connection may have ended together with that of the log.
+            match self.backend.prove(need).await {
+                Err(_) => {
+                    tokio::time::sleep(AGAIN).await;
+                    self.backend.prove(need).await
+                }
+                proof => proof,
+            }
+        };
+        let proof = tokio::time::timeout(SETTLING, proof).await.unwrap_or(Ok(None));
+        if proof?.is_none() {
+            self.unsettled.fetch_max(need, Ordering::Relaxed);
+            self.count(|counters| &counters.unproved);
+        }
+        Ok(())
+    }
+
+    /// The newest change of anything that is watched.
+    pub fn newest(&self) -> Sequence {
+        self.state.cache.ledger().read().newest()
+    }
+
+    /// Whether anything is kept at all.
+    pub fn keeps(&self) -> bool {
+        self.state.settings.is_some()
     }
 
     pub(super) fn ttl(&self, asked: Option<Duration>) -> Duration {
@@ -293,12 +360,20 @@ impl Queries {
         if let Some(value) = self.ask_second(sought, first_need).await {
             return Ok(value);
         }
+        self.ask_first(sought, first_need).await
+    }
+
+    /// The same, of the source itself.
+    async fn ask_first(&self, sought: &Sought<'_>, first_need: Sequence) -> Outcome {
         let cache = &self.state.cache;
         let mut need = first_need;
         let mut last = None;
         for _ in 0..TRIES {
             self.count(|counters| &counters.loads);
             let asked = self.backend.ask(sought.read, need).await?;
+            if asked.as_of.is_none() {
+                self.count(|counters| &counters.unproved);
+            }
             let Some(as_of) = asked.as_of.filter(|_| self.state.is_live()) else {
                 return Ok(asked.value);
             };

@@ -14,10 +14,12 @@
 
 mod functions;
 mod plan;
+mod point;
 mod template;
 
 pub use functions::is_deterministic_in_sqlite;
 pub use plan::{Catalog, Plan, Planned, TableFacts};
+pub use point::{MAX_TOGETHER, Point};
 pub use template::{Operand, TableUse, Template};
 
 /// Why a result is not cached: a sentence for people.

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use super::super::dependency::{Dependency, Equality, TableName};
 use super::Uncacheable;
+use super::point::Point;
 use super::template::{Operand, TableUse, Template};
 
 /// Deepest nesting of views.
@@ -57,6 +58,8 @@ pub struct Plan {
     pub names: Vec<TableName>,
     /// Parameters that it takes.
     pub parameters: usize,
+    /// What it looks up, where many look-ups can be asked as one.
+    pub point: Option<Point>,
 }
 
 impl Plan {
@@ -77,7 +80,12 @@ impl Plan {
         if making.open.is_empty() {
             return Planned::Refused(Uncacheable::because("it reads no table"));
         }
+        let point = template
+            .point
+            .clone()
+            .filter(|point| making.tells_apart(template, point));
         Planned::Ready(Plan {
+            point,
             open: making.open,
             names: making.names.into_iter().collect(),
             parameters: template.parameters,
@@ -176,6 +184,14 @@ impl Making<'_> {
             }
         }
         Ok(())
+    }
+
+    /// Whether equality of the column is that of integers, and its table no view.
+    fn tells_apart(&self, template: &Template, point: &Point) -> bool {
+        let facts = self.names.first().and_then(|name| self.catalog.get(name));
+        let is_alone = template.uses.len() == 1 && self.names.len() == 1;
+        is_alone
+            && matches!(facts, Some(TableFacts::Base { integers, .. }) if integers.contains(&point.column))
     }
 
     fn base(

@@ -13,6 +13,7 @@ use sqlparser::tokenizer::Location;
 
 use super::Uncacheable;
 use super::functions::{is_deterministic, is_deterministic_in_sqlite, is_niladic};
+use super::point::Point;
 
 /// Longest text that is read.
 const MAX_BYTES: usize = 256 << 10;
@@ -52,6 +53,8 @@ pub struct Template {
     pub expressions: Vec<String>,
     /// Parameters.
     pub parameters: usize,
+    /// What it looks up, where it is nothing but a look-up.
+    pub point: Option<Point>,
 }
 
 impl Template {
@@ -93,7 +96,11 @@ impl Template {
         if let ControlFlow::Break(refusal) = query.visit(&mut reading) {
             return Err(refusal);
         }
-        reading.finish()
+        let point = Point::read(query, dialect);
+        Ok(Self {
+            point,
+            ..reading.finish()?
+        })
     }
 }
 
@@ -463,6 +470,7 @@ impl Reading {
             uses,
             expressions: self.expressions,
             parameters: self.placeholders.len(),
+            point: None,
         })
     }
 }
@@ -562,6 +570,22 @@ fn conjuncts(condition: &Expr, found: &mut Vec<Found>) {
         }
         _ => {}
     }
+}
+
+/// Column, name of the column in lower case, and what it is compared with.
+pub(super) fn equality(condition: &Expr) -> Option<(&Expr, String, &Expr)> {
+    let Expr::BinaryOp {
+        left,
+        op: BinaryOperator::Eq,
+        right,
+    } = condition
+    else {
+        return None;
+    };
+    let of = |expression| column(expression).map(|(_, name)| name);
+    of(left)
+        .map(|name| (&**left, name, &**right))
+        .or_else(|| of(right).map(|name| (&**right, name, &**left)))
 }
 
 /// Qualifier and name, lower case.

@@ -348,3 +348,65 @@ fn a_text_that_nests_deep_is_refused_and_ends_nothing() {
     );
     assert!(Template::parse(&text).is_err());
 }
+
+fn point(text: &str) -> Option<(String, String)> {
+    match Plan::make(&Template::parse(text).ok()?, Some("d"), &catalog()) {
+        Planned::Ready(plan) => plan
+            .point
+            .map(|point| (point.column.clone(), point.statement(3).0)),
+        _ => None,
+    }
+}
+
+#[test]
+fn look_ups_become_one_statement() {
+    for (text, column, many) in [
+        (
+            "SELECT id, a FROM t WHERE id = ?",
+            "id",
+            "SELECT id, a, id FROM t WHERE id IN (?, ?, ?, ?)",
+        ),
+        (
+            "select * from `d`.`t` where ? = `A`",
+            "a",
+            "SELECT *, `A` FROM `d`.`t` WHERE `A` IN (?, ?, ?, ?)",
+        ),
+        (
+            "SELECT x.b AS c, x.* FROM t AS x WHERE x.id = ?",
+            "id",
+            "SELECT x.b AS c, x.*, x.id FROM t AS x WHERE x.id IN (?, ?, ?, ?)",
+        ),
+        (
+            "SELECT t.id FROM t WHERE t.id=?;",
+            "id",
+            "SELECT t.id, t.id FROM t WHERE t.id IN (?, ?, ?, ?)",
+        ),
+    ] {
+        assert_eq!(point(text), Some((column.to_owned(), many.to_owned())), "{text}");
+    }
+    for text in [
+        "SELECT id FROM t WHERE id = 7",
+        "SELECT id FROM t WHERE id = ? LIMIT 1",
+        "SELECT id FROM t WHERE id = ? ORDER BY a",
+        "SELECT id FROM t WHERE id = ? AND a = ?",
+        "SELECT id FROM t WHERE id = ? AND a = 1",
+        "SELECT id FROM t WHERE id > ?",
+        "SELECT DISTINCT id FROM t WHERE id = ?",
+        "SELECT COUNT(*) FROM t WHERE id = ?",
+        "SELECT a + 1 FROM t WHERE id = ?",
+        "SELECT MAX(a) FROM t WHERE id = ? GROUP BY a",
+        "SELECT a FROM t WHERE id = ? GROUP BY a",
+        "SELECT a FROM t WHERE id = ? HAVING a > 1",
+        "SELECT t.id FROM t JOIN u ON u.t_id = t.id WHERE t.id = ?",
+        "SELECT id FROM t, u WHERE id = ?",
+        "SELECT id FROM (SELECT id FROM t) AS x WHERE id = ?",
+        "SELECT id FROM t WHERE id = ? UNION SELECT id FROM u",
+        "WITH c AS (SELECT id FROM t) SELECT id FROM c WHERE id = ?",
+        // No column of an integer type.
+        "SELECT id FROM t WHERE name = ?",
+        // A view: the column is another's.
+        "SELECT id FROM v WHERE id = ?",
+    ] {
+        assert_eq!(point(text), None, "{text}");
+    }
+}

@@ -40,7 +40,7 @@ use super::state::{State, definitions};
 use crate::cache::document::hash;
 use crate::cache::{Counters, Dependency, Equality, KeyWriter, Place, Sequence, TableName, Value};
 use crate::code::Code;
-use crate::config::{Heartbeat, MongodbConfig};
+use crate::config::{Heartbeat, MongodbConfig, PoolConfig};
 use crate::error::{Error, Result};
 use crate::event::Batch;
 use crate::offset::Position;
@@ -131,11 +131,11 @@ fn value(found: Documents) -> Arc<Value> {
 
 impl Mongodb {
     /// For a deployment. Nothing connects yet.
-    pub fn new(state: Arc<State>, config: MongodbConfig, heartbeat: Heartbeat) -> Self {
+    pub fn new(state: Arc<State>, config: MongodbConfig, heartbeat: Heartbeat, limits: PoolConfig) -> Self {
         Self {
             state,
             database: config.database.clone(),
-            pool: Pool::new(config, heartbeat),
+            pool: Pool::new(config, heartbeat, limits),
             known: Mutex::default(),
             seen: AtomicU64::new(0),
         }

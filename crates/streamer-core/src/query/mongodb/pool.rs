@@ -12,18 +12,14 @@ use tokio::sync::{OnceCell, Semaphore, SemaphorePermit};
 use tokio::time::timeout;
 
 use crate::code::Code;
-use crate::config::{Heartbeat, MongodbConfig};
+use crate::config::{Heartbeat, MongodbConfig, PoolConfig};
 use crate::error::{Error, Result};
 use crate::source::mongodb::{Connected, client_error, connect_pool};
 
 /// Most connections to each server, where the URL does not say (`maxPoolSize`).
 const MAX_CONNECTIONS: u32 = 10;
-/// Longest wait for a connection.
-const WAITING: Duration = Duration::from_secs(10);
-/// Longest time of one question, on the server.
-const QUESTION: Duration = Duration::from_secs(60);
-/// The same with its way.
-const ANSWER: Duration = Duration::from_secs(65);
+/// What the way of a question and its answer may take beside its time on the server.
+const WAY: Duration = Duration::from_secs(5);
 /// Longest wait for connections to end.
 const CLOSING: Duration = Duration::from_millis(500);
 
@@ -53,29 +49,37 @@ pub(super) enum Trouble {
 pub(super) struct Pool {
     config: MongodbConfig,
     heartbeat: Heartbeat,
+    limits: PoolConfig,
     connected: OnceCell<Connected>,
     permits: Arc<Semaphore>,
 }
 
 impl Pool {
     /// Nothing connects yet.
-    pub fn new(config: MongodbConfig, heartbeat: Heartbeat) -> Self {
+    pub fn new(config: MongodbConfig, heartbeat: Heartbeat, limits: PoolConfig) -> Self {
         Self {
             config,
             heartbeat,
+            limits,
             connected: OnceCell::new(),
-            permits: Arc::new(Semaphore::new(MAX_CONNECTIONS as usize)),
+            permits: Arc::new(Semaphore::new(
+                limits.max_connections.unwrap_or(MAX_CONNECTIONS) as usize
+            )),
         }
+    }
+
+    fn most(&self) -> u32 {
+        self.limits.max_connections.unwrap_or(MAX_CONNECTIONS)
     }
 
     async fn connected(&self) -> Result<&Connected> {
         self.connected
-            .get_or_try_init(|| connect_pool(&self.config, self.heartbeat, MAX_CONNECTIONS))
+            .get_or_try_init(|| connect_pool(&self.config, self.heartbeat, self.most()))
             .await
     }
 
     async fn permit(&self) -> Result<SemaphorePermit<'_>> {
-        match timeout(WAITING, self.permits.acquire()).await {
+        match timeout(self.limits.wait, self.permits.acquire()).await {
             Ok(Ok(permit)) => Ok(permit),
             Ok(Err(_)) => Err(Error::new(
                 Code::ConnectionLost,
@@ -83,9 +87,15 @@ impl Pool {
             )),
             Err(_) => Err(Error::new(
                 Code::ServerBusy,
-                format!("A connection was expected within {WAITING:?}, all {MAX_CONNECTIONS} are in use."),
+                format!(
+                    "A connection was expected within {:?}, all {} are in use.",
+                    self.limits.wait,
+                    self.most()
+                ),
             )
-            .with_advice("Make the queries shorter, or ask for less at the same time.")),
+            .with_advice(
+                "Make the queries shorter, ask for less at the same time, or raise `pool.maxConnections`.",
+            )),
         }
     }
 
@@ -100,7 +110,7 @@ impl Pool {
             let concern = rawdoc! { "level": "majority", "afterClusterTime": time };
             command.append(cstr!("readConcern"), concern);
         }
-        let limit = i64::try_from(QUESTION.as_millis()).unwrap_or(i64::MAX);
+        let limit = i64::try_from(self.limits.query.as_millis()).unwrap_or(i64::MAX);
         command.append(cstr!("maxTimeMS"), limit);
         let _permit = self.permit().await.map_err(Trouble::Failed)?;
         let connected = self.connected().await.map_err(Trouble::Failed)?;
@@ -124,10 +134,10 @@ impl Pool {
             }
             Ok(found)
         };
-        match timeout(ANSWER, answer).await {
+        match timeout(self.limits.query + WAY, answer).await {
             Ok(Ok(found)) => Ok(found),
-            Ok(Err(error)) => Err(trouble(&error)),
-            Err(_) => Err(Trouble::Failed(late())),
+            Ok(Err(error)) => Err(trouble(&error, self.limits.query)),
+            Err(_) => Err(Trouble::Failed(late(self.limits.query))),
         }
     }
 
@@ -152,10 +162,10 @@ impl Pool {
             }
             Ok(None)
         };
-        match timeout(ANSWER, answer).await {
+        match timeout(self.limits.query + WAY, answer).await {
             Ok(Ok(found)) => Ok(found),
-            Ok(Err(error)) => Err(failed(&error)),
-            Err(_) => Err(late()),
+            Ok(Err(error)) => Err(failed(&error, self.limits.query)),
+            Err(_) => Err(late(self.limits.query)),
         }
     }
 
@@ -172,28 +182,28 @@ fn primary() -> SelectionCriteria {
     SelectionCriteria::ReadPreference(mongodb::options::ReadPreference::Primary)
 }
 
-fn late() -> Error {
+fn late(limit: Duration) -> Error {
     Error::new(
         Code::Timeout,
-        format!("An answer to a query was expected within {QUESTION:?}, none came."),
+        format!("An answer to a query was expected within {limit:?}, none came."),
     )
 }
 
-fn trouble(error: &DriverError) -> Trouble {
+fn trouble(error: &DriverError, limit: Duration) -> Trouble {
     match error.kind.as_ref() {
         ErrorKind::Command(command)
             if command.code == INVALID_OPTIONS && command.message.contains("afterClusterTime") =>
         {
             Trouble::Ahead
         }
-        _ => Trouble::Failed(failed(error)),
+        _ => Trouble::Failed(failed(error, limit)),
     }
 }
 
 /// What a server says of a query may hold a part of it.
-fn failed(error: &DriverError) -> Error {
+fn failed(error: &DriverError, limit: Duration) -> Error {
     match error.kind.as_ref() {
-        ErrorKind::Command(command) if command.code == EXPIRED => late(),
+        ErrorKind::Command(command) if command.code == EXPIRED => late(limit),
         // Not the server as a whole, but this question.
         ErrorKind::Command(command) if client_error(error).code() == Code::ServerRefused => {
             let message: String = command

@@ -2,39 +2,89 @@
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
+use std::time::Duration;
 
 use mysql_async::consts::ColumnType;
 use mysql_async::prelude::Queryable;
 use mysql_async::{Column, Conn, Row, Value as Bound};
 
+use super::bound;
 use super::catalog::json_columns;
 use super::pool::within;
 use crate::cache::{TableName, Value};
 use crate::config::Dates;
 use crate::error::Result;
 use crate::event::{self, BatchWriter, Shape, TableLayout};
+use crate::query::backend::Param;
 use crate::source::mysql::AnswerColumn;
 
 /// Character set of columns that hold bytes.
 const BINARY: u16 = 63;
 
-/// Runs a statement. `has_text_json` where the server's JSON columns are text with a check (MariaDB).
+/// How answers are asked for and read.
+pub(super) struct Manner {
+    /// What dates become.
+    pub dates: Dates,
+    /// The server's JSON columns are text with a check (MariaDB).
+    pub has_text_json: bool,
+    /// Longest wait for an answer.
+    pub limit: Duration,
+}
+
+/// Runs a statement.
 pub(super) async fn ask(
     connection: &mut Conn,
     sql: &str,
     params: Vec<Bound>,
-    dates: Dates,
-    has_text_json: bool,
+    manner: &Manner,
 ) -> Result<Value> {
-    let (columns, rows) = rows(connection, sql, params).await?;
-    let json = match has_text_json {
+    let (columns, rows) = rows(connection, sql, params, manner.limit).await?;
+    let json = match manner.has_text_json {
         true => text_json(connection, &columns).await?,
         false => vec![false; columns.len()],
     };
-    Ok(encode(&columns, &rows, &json, dates))
+    Ok(encode(&columns, rows.iter(), &json, manner.dates))
 }
 
-async fn rows(connection: &mut Conn, sql: &str, params: Vec<Bound>) -> Result<(Arc<[Column]>, Vec<Row>)> {
+/// Runs a look-up for many values: `sql` ends its rows with the value that they answer, and takes the `values`, of which some may
+/// stand twice. One answer a value, in their order; `None` where the rows do not tell.
+pub(super) async fn ask_many(
+    connection: &mut Conn,
+    sql: &str,
+    values: &[i128],
+    manner: &Manner,
+) -> Result<Option<Vec<Value>>> {
+    let params = values.iter().map(|value| bound(&Param::of_integer(*value)));
+    let (columns, rows) = rows(connection, sql, params.collect(), manner.limit).await?;
+    let Some((_, columns)) = columns.split_last() else {
+        return Ok(None);
+    };
+    let json = match manner.has_text_json {
+        true => text_json(connection, columns).await?,
+        false => vec![false; columns.len()],
+    };
+    let mut found: HashMap<i128, Vec<&Row>> = HashMap::new();
+    for row in &rows {
+        let value = match row.as_ref(columns.len()) {
+            Some(Bound::Int(value)) => i128::from(*value),
+            Some(Bound::UInt(value)) => i128::from(*value),
+            _ => return Ok(None),
+        };
+        found.entry(value).or_default().push(row);
+    }
+    let of = |value: &i128| {
+        let rows = found.get(value).map_or(&[][..], Vec::as_slice);
+        encode(columns, rows.iter().copied(), &json, manner.dates)
+    };
+    Ok(Some(values.iter().map(of).collect()))
+}
+
+async fn rows(
+    connection: &mut Conn,
+    sql: &str,
+    params: Vec<Bound>,
+    limit: Duration,
+) -> Result<(Arc<[Column]>, Vec<Row>)> {
     let answer = async {
         let mut answer = connection.exec_iter(sql, params).await?;
         let columns = answer.columns();
@@ -42,7 +92,7 @@ async fn rows(connection: &mut Conn, sql: &str, params: Vec<Bound>) -> Result<(A
         answer.drop_result().await?;
         Ok((columns.unwrap_or_else(|| Vec::new().into()), rows))
     };
-    within(answer).await
+    within(limit, answer).await
 }
 
 async fn text_json(connection: &mut Conn, columns: &[Column]) -> Result<Vec<bool>> {
@@ -65,7 +115,7 @@ async fn text_json(connection: &mut Conn, columns: &[Column]) -> Result<Vec<bool
     Ok(json)
 }
 
-fn encode(columns: &[Column], rows: &[Row], json: &[bool], dates: Dates) -> Value {
+fn encode<'a>(columns: &[Column], rows: impl Iterator<Item = &'a Row>, json: &[bool], dates: Dates) -> Value {
     let plans: Vec<AnswerColumn> = columns
         .iter()
         .zip(json)
@@ -88,7 +138,9 @@ fn encode(columns: &[Column], rows: &[Row], json: &[bool], dates: Dates) -> Valu
         synthetic: false,
     };
     let mut writer = BatchWriter::new();
+    let mut count = 0;
     for row in rows {
+        count += 1;
         for (index, plan) in plans.iter().enumerate() {
             plan.put(row.as_ref(index).unwrap_or(&Bound::NULL), &mut writer);
         }
@@ -96,6 +148,6 @@ fn encode(columns: &[Column], rows: &[Row], json: &[bool], dates: Dates) -> Valu
     Value::Rows {
         cells: writer.take(),
         shape: serde_json::to_string(&shape).unwrap_or_default().into(),
-        count: rows.len() as u32,
+        count,
     }
 }

@@ -2,6 +2,7 @@
 
 mod answer;
 mod catalog;
+mod gather;
 mod plans;
 mod pool;
 mod proof;
@@ -16,6 +17,8 @@ use mysql_async::Value as Bound;
 use mysql_async::prelude::Queryable;
 use tokio::sync::OnceCell;
 
+use self::answer::Manner;
+use self::gather::{Gather, Look};
 use self::plans::Plans;
 use self::pool::{Connections, texts, within};
 use self::proof::{Means, is_server, prove};
@@ -24,10 +27,10 @@ use super::backend::{
     wrong_kind,
 };
 use super::state::State;
-use crate::cache::sql::{TableFacts, Template};
-use crate::cache::{Counters, Dependency, Equality, KeyWriter, Ledger, Sequence, TableName};
+use crate::cache::sql::{Point, TableFacts, Template};
+use crate::cache::{Counters, Dependency, Equality, KeyWriter, Ledger, Sequence, TableName, Value};
 use crate::code::Code;
-use crate::config::MysqlConfig;
+use crate::config::{MysqlConfig, PoolConfig};
 use crate::error::{Error, Result};
 use crate::offset::{GtidSet, MariadbGtidList, MysqlGtid, Offset, Position};
 
@@ -43,10 +46,12 @@ const REACH_AGE: Duration = Duration::from_millis(500);
 pub(super) struct Mysql {
     state: Arc<State>,
     config: MysqlConfig,
+    limits: PoolConfig,
     plans: Plans,
     connections: OnceCell<Connections>,
     means: OnceCell<Means>,
     proving: tokio::sync::Mutex<()>,
+    gather: Gather,
 }
 
 /// A parameter as the driver takes it.
@@ -76,20 +81,22 @@ fn statement(read: &Read) -> Result<(&str, &[Param])> {
 
 impl Mysql {
     /// For a server. Nothing connects yet.
-    pub fn new(state: Arc<State>, config: MysqlConfig) -> Self {
+    pub fn new(state: Arc<State>, config: MysqlConfig, limits: PoolConfig) -> Self {
         Self {
             state,
             config,
+            limits,
             plans: Plans::default(),
             connections: OnceCell::new(),
             means: OnceCell::new(),
             proving: tokio::sync::Mutex::new(()),
+            gather: Gather::default(),
         }
     }
 
     async fn connections(&self) -> &Connections {
         self.connections
-            .get_or_init(|| async { Connections::new(&self.config) })
+            .get_or_init(|| async { Connections::new(&self.config, self.limits) })
             .await
     }
 
@@ -127,6 +134,14 @@ impl Mysql {
         Ok(is_proved.then(|| self.state.cache.visible()))
     }
 
+    fn manner(&self, means: Means) -> Manner {
+        Manner {
+            dates: self.config.dates,
+            has_text_json: means == Means::Snapshot,
+            limit: self.limits.query,
+        }
+    }
+
     async fn answer(&self, read: &Read) -> Outcome {
         let (sql, params) = statement(read)?;
         let connections = self.connections().await;
@@ -137,14 +152,57 @@ impl Mysql {
         };
         // Which columns hold JSON depends on the server, and is asked with its means.
         let means = *self.means.get_or_try_init(|| Means::of(&mut connection)).await?;
-        let value = answer::ask(
-            &mut connection,
-            sql,
-            bound_all(params),
-            self.config.dates,
-            means == Means::Snapshot,
-        );
-        value.await.map(Arc::new)
+        let manner = self.manner(means);
+        let value = answer::ask(&mut connection, sql, bound_all(params), &manner).await?;
+        Ok(Arc::new(value))
+    }
+
+    /// Answers a read by the rule.
+    async fn ask_one(&self, read: &Read, need: Sequence) -> Result<Asked> {
+        let as_of = self.proved(need).await?;
+        let reach = self.state.cache.reach();
+        let value = self.answer(read).await?;
+        Ok(Asked { value, as_of, reach })
+    }
+
+    /// Answers look-ups by the same rule: what is proved is what the one needs that needs most.
+    async fn ask_together(&self, sql: &str, point: &Point, looks: Vec<Look>) -> Result<Vec<Asked>> {
+        let single = |look: &Look| Read::Sql {
+            sql: sql.to_owned(),
+            params: vec![Param::of_integer(look.value)],
+        };
+        if looks.len() > 1 {
+            let need = looks.iter().map(|look| look.need).max().unwrap_or_default();
+            let as_of = self.proved(need).await?;
+            let reach = self.state.cache.reach();
+            if let Some(values) = self.answer_many(point, &looks).await? {
+                for _ in &looks {
+                    Counters::add(&self.state.cache.counters.gathered);
+                }
+                let asked = values.into_iter().take(looks.len()).map(|value| Asked {
+                    value: Arc::new(value),
+                    as_of,
+                    reach: reach.clone(),
+                });
+                return Ok(asked.collect());
+            }
+        }
+        let mut answers = Vec::with_capacity(looks.len());
+        for look in &looks {
+            answers.push(self.ask_one(&single(look), look.need).await?);
+        }
+        Ok(answers)
+    }
+
+    async fn answer_many(&self, point: &Point, looks: &[Look]) -> Result<Option<Vec<Value>>> {
+        let (sql, parameters) = point.statement(looks.len());
+        let mut values: Vec<i128> = looks.iter().map(|look| look.value).collect();
+        if let Some(last) = values.last().copied() {
+            values.resize(parameters, last);
+        }
+        let mut connection = self.connections().await.reader().await?;
+        let means = *self.means.get_or_try_init(|| Means::of(&mut connection)).await?;
+        answer::ask_many(&mut connection, &sql, &values, &self.manner(means)).await
     }
 
     async fn answer_after(&self, read: &Read, position: Position) -> Outcome {
@@ -192,7 +250,7 @@ impl Mysql {
     async fn change(&self, sql: &str, params: &[Param]) -> Result<Executed> {
         let mut connection = self.connections().await.writer().await?;
         let means = *self.means.get_or_try_init(|| Means::of(&mut connection)).await?;
-        within(connection.exec_drop(sql, bound_all(params))).await?;
+        within(self.limits.query, connection.exec_drop(sql, bound_all(params))).await?;
         let (affected, last_insert_id) = (connection.affected_rows(), connection.last_insert_id());
         // MariaDB names this session's transaction; MySQL's set holds it, and whatever else was committed until now.
         let question = match means {
@@ -302,10 +360,17 @@ impl Backend for Mysql {
 
     fn ask<'a>(&'a self, read: &'a Read, need: Sequence) -> BoxFuture<'a, Result<Asked>> {
         async move {
-            let as_of = self.proved(need).await?;
-            let reach = self.state.cache.reach();
-            let value = self.answer(read).await?;
-            Ok(Asked { value, as_of, reach })
+            let (sql, params) = statement(read)?;
+            let value = match params {
+                [param] => param.integer(),
+                _ => None,
+            };
+            let plan = self.plans.known(sql);
+            let Some((point, value)) = plan.as_ref().and_then(|plan| plan.point.as_ref()).zip(value) else {
+                return self.ask_one(read, need).await;
+            };
+            let ask = |looks| self.ask_together(sql, point, looks);
+            self.gather.look(&Arc::from(sql), Look { value, need }, ask).await
         }
         .boxed()
     }

@@ -40,6 +40,11 @@ impl Plans {
         self.0.lock().catalog.contains_key(name)
     }
 
+    /// The plan of a statement that was judged.
+    pub fn known(&self, sql: &str) -> Option<Arc<Plan>> {
+        self.0.lock().plans.get(sql)?.as_ref().ok().cloned()
+    }
+
     /// A table with the columns of its key.
     pub fn table(&self, name: &TableName) -> Option<(TableFacts, Vec<String>)> {
         let known = self.0.lock();

@@ -7,17 +7,15 @@ use mysql_async::{Conn, OptsBuilder, Pool, PoolConstraints, PoolOpts, Value};
 use tokio::time::timeout;
 
 use crate::code::Code;
-use crate::config::MysqlConfig;
+use crate::config::{MysqlConfig, PoolConfig};
 use crate::error::{Error, Result};
 use crate::source::mysql::{driver_error as failed, driver_options};
 
 /// Most connections for reads, and as many again for what leaves something behind.
-pub(super) const MAX_CONNECTIONS: usize = 10;
-/// Longest wait for a connection.
-const WAITING: Duration = Duration::from_secs(10);
+const MAX_CONNECTIONS: u32 = 10;
 /// Longest wait for connections to end.
 const CLOSING: Duration = Duration::from_millis(500);
-/// Longest time of one statement.
+/// Longest time of a statement of ours.
 const STATEMENT: Duration = Duration::from_secs(60);
 /// Idle connections end after it.
 const IDLE: Duration = Duration::from_secs(60);
@@ -34,14 +32,16 @@ const SESSION: [&str; 2] = [
 pub(super) struct Connections {
     reads: Pool,
     writes: Pool,
+    limits: PoolConfig,
 }
 
 impl Connections {
     /// Pools of a server; nothing connects yet. Must be called on a tokio runtime.
-    pub fn new(config: &MysqlConfig) -> Self {
+    pub fn new(config: &MysqlConfig, limits: PoolConfig) -> Self {
         Self {
-            reads: Pool::new(options(config, false)),
-            writes: Pool::new(options(config, true)),
+            reads: Pool::new(options(config, limits, false)),
+            writes: Pool::new(options(config, limits, true)),
+            limits,
         }
     }
 
@@ -53,29 +53,39 @@ impl Connections {
 
     /// A connection for statements that leave nothing behind.
     pub async fn reader(&self) -> Result<Conn> {
-        connection(&self.reads).await
+        connection(&self.reads, self.limits).await
     }
 
     /// A connection that is reset afterwards.
     pub async fn writer(&self) -> Result<Conn> {
-        connection(&self.writes).await
+        connection(&self.writes, self.limits).await
     }
 }
 
-async fn connection(pool: &Pool) -> Result<Conn> {
-    match timeout(WAITING, pool.get_conn()).await {
+async fn connection(pool: &Pool, limits: PoolConfig) -> Result<Conn> {
+    match timeout(limits.wait, pool.get_conn()).await {
         Ok(Ok(connection)) => Ok(connection),
         Ok(Err(error)) => Err(failed(&error)),
         Err(_) => Err(Error::new(
             Code::ServerBusy,
-            format!("A connection was expected within {WAITING:?}, all {MAX_CONNECTIONS} are in use."),
+            format!(
+                "A connection was expected within {:?}, all {} are in use.",
+                limits.wait,
+                most(limits)
+            ),
         )
-        .with_advice("Make the queries shorter, or ask for less at the same time.")),
+        .with_advice(
+            "Make the queries shorter, ask for less at the same time, or raise `pool.maxConnections`.",
+        )),
     }
 }
 
-fn options(config: &MysqlConfig, resets: bool) -> OptsBuilder {
-    let constraints = PoolConstraints::new(0, MAX_CONNECTIONS).unwrap_or_default();
+fn most(limits: PoolConfig) -> u32 {
+    limits.max_connections.unwrap_or(MAX_CONNECTIONS)
+}
+
+fn options(config: &MysqlConfig, limits: PoolConfig, resets: bool) -> OptsBuilder {
+    let constraints = PoolConstraints::new(0, most(limits) as usize).unwrap_or_default();
     let pool = PoolOpts::default()
         .with_constraints(constraints)
         .with_inactive_connection_ttl(IDLE)
@@ -88,13 +98,16 @@ fn options(config: &MysqlConfig, resets: bool) -> OptsBuilder {
 }
 
 /// Waits for a statement no longer than it may take.
-pub(super) async fn within<T>(statement: impl Future<Output = mysql_async::Result<T>>) -> Result<T> {
-    match timeout(STATEMENT, statement).await {
+pub(super) async fn within<T>(
+    limit: Duration,
+    statement: impl Future<Output = mysql_async::Result<T>>,
+) -> Result<T> {
+    match timeout(limit, statement).await {
         Ok(Ok(answer)) => Ok(answer),
         Ok(Err(error)) => Err(failed(&error)),
         Err(_) => Err(Error::new(
             Code::Timeout,
-            format!("An answer to a statement was expected within {STATEMENT:?}, none came."),
+            format!("An answer to a statement was expected within {limit:?}, none came."),
         )),
     }
 }
@@ -106,9 +119,9 @@ pub(super) async fn texts(
     params: Vec<Value>,
 ) -> Result<Vec<Vec<Option<String>>>> {
     let rows: Vec<mysql_async::Row> = if params.is_empty() {
-        within(connection.query(sql)).await?
+        within(STATEMENT, connection.query(sql)).await?
     } else {
-        within(connection.exec(sql, params)).await?
+        within(STATEMENT, connection.exec(sql, params)).await?
     };
     let text = |value: Value| match value {
         Value::NULL => None,

@@ -28,7 +28,7 @@ use super::backend::{
 use super::state::State;
 use crate::cache::{Counters, Dependency, Equality, KeyWriter, Place, Sequence, TableName, Value};
 use crate::code::Code;
-use crate::config::{SQLITE_DATABASE, SqliteConfig};
+use crate::config::{PoolConfig, SQLITE_DATABASE, SqliteConfig};
 use crate::error::{Error, Result};
 use crate::event::{BatchWriter, Column, Encoding, Shape, TableLayout};
 use crate::offset::{Offset, Position, SqliteOffset};
@@ -85,11 +85,11 @@ fn check(params: &[Param]) -> Result<()> {
 
 impl Sqlite {
     /// For a file. Nothing is opened yet.
-    pub fn new(state: Arc<State>, config: &SqliteConfig) -> Self {
+    pub fn new(state: Arc<State>, config: &SqliteConfig, limits: PoolConfig) -> Self {
         Self {
             state,
-            readers: Pool::of_readers(&config.path),
-            writer: Pool::of_writer(&config.path),
+            readers: Pool::of_readers(&config.path, limits),
+            writer: Pool::of_writer(&config.path, limits),
             plans: Arc::default(),
         }
     }

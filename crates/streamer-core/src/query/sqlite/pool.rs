@@ -16,16 +16,12 @@ use tokio::sync::Semaphore;
 use tokio::time::timeout;
 
 use crate::code::Code;
-use crate::config::SQLITE_DATABASE;
+use crate::config::{PoolConfig, SQLITE_DATABASE};
 use crate::error::{Error, Result};
 use crate::source::sqlite::{failure, file_identity, open};
 
 /// Most connections for reads: they share the processors with the application.
-const READERS: usize = 4;
-/// Longest wait for a connection.
-const WAITING: Duration = Duration::from_secs(10);
-/// Longest time of one statement.
-const STATEMENT: Duration = Duration::from_secs(60);
+const READERS: u32 = 4;
 /// How long a lock of another connection is waited for.
 const PATIENCE: Duration = Duration::from_secs(5);
 /// Prepared statements that each connection keeps.
@@ -71,10 +67,10 @@ struct Run {
 }
 
 impl Run {
-    fn new(is_left: Arc<AtomicBool>) -> Self {
+    fn new(is_left: Arc<AtomicBool>, limit: Duration) -> Self {
         Self {
             is_left,
-            deadline: Instant::now() + STATEMENT,
+            deadline: Instant::now() + limit,
         }
     }
 
@@ -87,6 +83,7 @@ impl Run {
 pub(super) struct Pool {
     path: PathBuf,
     is_writer: bool,
+    limits: PoolConfig,
     permits: Arc<Semaphore>,
     idle: Arc<Mutex<Vec<Session>>>,
 }
@@ -102,20 +99,21 @@ impl Drop for Leaving {
 
 impl Pool {
     /// For reads. Nothing is opened yet.
-    pub fn of_readers(path: &Path) -> Self {
-        Self::new(path, false, READERS)
+    pub fn of_readers(path: &Path, limits: PoolConfig) -> Self {
+        Self::new(path, false, limits, limits.max_connections.unwrap_or(READERS))
     }
 
     /// For changes.
-    pub fn of_writer(path: &Path) -> Self {
-        Self::new(path, true, 1)
+    pub fn of_writer(path: &Path, limits: PoolConfig) -> Self {
+        Self::new(path, true, limits, 1)
     }
 
-    fn new(path: &Path, is_writer: bool, size: usize) -> Self {
+    fn new(path: &Path, is_writer: bool, limits: PoolConfig, size: u32) -> Self {
         Self {
             path: path.to_owned(),
             is_writer,
-            permits: Arc::new(Semaphore::new(size)),
+            limits,
+            permits: Arc::new(Semaphore::new(size as usize)),
             idle: Arc::default(),
         }
     }
@@ -130,13 +128,14 @@ impl Pool {
         run: impl FnOnce(&mut Session) -> rusqlite::Result<T> + Send + 'static,
     ) -> Result<T> {
         let permits = Arc::clone(&self.permits);
-        let permit = match timeout(WAITING, permits.acquire_owned()).await {
+        let permit = match timeout(self.limits.wait, permits.acquire_owned()).await {
             Ok(Ok(permit)) => permit,
             Ok(Err(_)) => return Err(closed()),
-            Err(_) => return Err(busy()),
+            Err(_) => return Err(busy(self.limits.wait)),
         };
         let (path, is_writer, idle) = (self.path.clone(), self.is_writer, Arc::clone(&self.idle));
         let is_left = Arc::new(AtomicBool::new(false));
+        let limit = self.limits.query;
         let leaving = Leaving(Arc::clone(&is_left));
         let thread = tokio::task::spawn_blocking(move || {
             let _permit = permit;
@@ -147,14 +146,14 @@ impl Pool {
                 // Where the file was replaced, a connection still shows the old one.
                 _ => open_session(&path, is_writer, file)?,
             };
-            let limits = Run::new(is_left);
+            let limits = Run::new(is_left, limit);
             *session.run.lock() = limits.clone();
             let outcome = run(&mut session);
             let was_late = limits.is_over();
             if session.conn.is_autocommit() || session.conn.execute_batch("ROLLBACK").is_ok() {
                 idle.lock().push(session);
             }
-            outcome.map_err(|error| refused(&error, &path, was_late))
+            outcome.map_err(|error| refused(&error, &path, was_late.then_some(limit)))
         });
         let outcome = thread.await;
         drop(leaving);
@@ -170,7 +169,7 @@ impl Pool {
 
 fn open_session(path: &Path, is_writer: bool, file: Option<(u64, u64)>) -> Result<Session> {
     let conn = open(path)?;
-    let run = Arc::new(Mutex::new(Run::new(Arc::default())));
+    let run = Arc::new(Mutex::new(Run::new(Arc::default(), Duration::ZERO)));
     let seen = Arc::new(Mutex::new(Seen::default()));
     let (watched, named) = (Arc::clone(&run), Arc::clone(&seen));
     conn.set_prepared_statement_cache_capacity(STATEMENTS);
@@ -247,16 +246,23 @@ fn allow(asked: &AuthContext<'_>, seen: &Mutex<Seen>) -> Authorization {
     Authorization::Allow
 }
 
-fn refused(error: &rusqlite::Error, path: &Path, is_over: bool) -> Error {
-    match error {
-        rusqlite::Error::SqliteFailure(cause, _)
-            if cause.code == ErrorCode::OperationInterrupted && is_over =>
+/// `missed`: the time that the statement had, where it is over.
+fn refused(error: &rusqlite::Error, path: &Path, missed: Option<Duration>) -> Error {
+    match (error, missed) {
+        (rusqlite::Error::SqliteFailure(cause, _), Some(limit))
+            if cause.code == ErrorCode::OperationInterrupted =>
         {
             Error::new(
                 Code::Timeout,
-                format!("An answer to a statement was expected within {STATEMENT:?}, none came."),
+                format!("An answer to a statement was expected within {limit:?}, none came."),
             )
         }
+        (error, _) => refusal(error, path),
+    }
+}
+
+fn refusal(error: &rusqlite::Error, path: &Path) -> Error {
+    match error {
         rusqlite::Error::SqliteFailure(cause, _)
             if matches!(
                 cause.code,
@@ -282,12 +288,14 @@ fn refused(error: &rusqlite::Error, path: &Path, is_over: bool) -> Error {
     }
 }
 
-fn busy() -> Error {
+fn busy(waited: Duration) -> Error {
     Error::new(
         Code::ServerBusy,
-        format!("A connection was expected within {WAITING:?}, all are in use."),
+        format!("A connection was expected within {waited:?}, all are in use."),
     )
-    .with_advice("Make the queries shorter, or ask for less at the same time.")
+    .with_advice(
+        "Make the queries shorter, or ask for less at the same time, or raise `pool.maxConnections`.",
+    )
 }
 
 fn closed() -> Error {
