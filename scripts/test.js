@@ -62,6 +62,8 @@ async function main() {
     '--test-concurrency=2',
     // A test that hangs fails by its name, instead of the whole run by its length.
     '--test-timeout=600000',
+    // What a failed test left open does not keep its file from ending.
+    '--test-force-exit',
     ...files,
   ])
   const passed = sum(rust.output, /(\d+) passed/g) + sum(js.output, /^. pass (\d+)$/gm)

@@ -3,6 +3,8 @@
 // The second level: processes share answers in Redis, each judges them by its own log, and Redis may do what it likes.
 
 const assert = require('node:assert/strict')
+const { once } = require('node:events')
+const net = require('node:net')
 const { after, before, test } = require('node:test')
 const { Streamer } = require('../..')
 const { connect } = require('../support/redis')
@@ -23,6 +25,15 @@ before(async () => {
   servers.redis = await kit.redis()
 })
 after(() => kit?.close())
+
+async function freePort() {
+  const server = net.createServer().listen(0, '127.0.0.1')
+  await once(server, 'listening')
+  const { port } = /** @type {net.AddressInfo} */ (server.address())
+  server.close()
+  await once(server, 'close')
+  return port
+}
 
 /** A table, and streamers over it that share a Redis. @param {string} kind @param {object} [options] */
 async function shared(kind, options = {}) {
@@ -224,6 +235,43 @@ test('values are told apart by the key that they are encrypted with; those of wr
     assert.equal(value?.includes('hidden') ?? false, false)
   await loadsOf(plain[0], 'plain')
   assert.equal(await loadsOf(plain[1], 'plain'), 1)
+  await end()
+})
+
+test('a Redis that takes only TLS with a certificate is shared, and one that is not trusted is left alone', async () => {
+  const { tls } = await kit.mysql({ tls: true })
+  assert.ok(tls)
+  const port = await freePort()
+  await kit.redis({
+    own: true,
+    args: [
+      '--tls-port',
+      `${port}`,
+      '--tls-cert-file',
+      tls.cert,
+      '--tls-key-file',
+      tls.key,
+      '--tls-ca-cert-file',
+      tls.ca,
+    ],
+  })
+  const own = { ca: tls.ca, cert: tls.clientCert, key: tls.clientKey }
+  const { open, warm, end } = await shared('mysql', { url: `rediss://localhost:${port}`, tls: own })
+  const [one, other] = [await open(), await open()]
+  await warm(one, other)
+  // Without a certificate, and without the authority that the server's is of.
+  for (const tls of [{ ca: own.ca }, {}]) {
+    const stranger = await open({ tls })
+    await eventually(
+      async () => {
+        assert.equal((await stranger.streamer.query(ROW, [1]))[0].id, 1)
+        await stranger.streamer.cache.clear()
+        return stranger.stats().redisFailures > 0
+      },
+      { what: 'a refusal' }
+    )
+    assert.equal(stranger.stats().redisHits, 0)
+  }
   await end()
 })
 
