@@ -170,6 +170,9 @@ pub(super) trait Backend: Send + Sync {
     /// Waits until `need` is proved to be visible to reads that begin now; up to where it is, `None` where it cannot be proved.
     fn prove(&self, need: Sequence) -> BoxFuture<'_, Result<Option<Sequence>>>;
 
+    /// Whether [`run`](Self::run) gives everything that was delivered, without a proof.
+    fn shows_delivered(&self) -> bool;
+
     /// Asks for an answer that is not kept.
     fn run<'a>(&'a self, read: &'a Read) -> BoxFuture<'a, Outcome>;
 

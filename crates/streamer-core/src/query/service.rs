@@ -200,6 +200,14 @@ impl Queries {
         self.backend.run(read).await
     }
 
+    /// The same, of what was delivered and may not be visible yet.
+    async fn run_settled(&self, read: &Read) -> Outcome {
+        if !self.backend.shows_delivered() {
+            self.settle().await?;
+        }
+        self.run(read).await
+    }
+
     /// The answer to a read, from memory or from the source. Must be called on a tokio runtime. Cancel-safe: what was begun
     /// for others as well is begun anew by one of them.
     ///
@@ -216,16 +224,14 @@ impl Queries {
             return self.run(read).await;
         }
         if !self.state.may_serve()? {
-            self.settle().await?;
-            return self.run(read).await;
+            return self.run_settled(read).await;
         }
         let key = self.key(read);
         if let Some(found) = self.peek(&key)? {
             return Ok(found.value);
         }
         let Ok(dependencies) = self.backend.judge(read).await? else {
-            self.settle().await?;
-            return self.run(read).await;
+            return self.run_settled(read).await;
         };
         self.count(|counters| &counters.misses);
         let ttl = self.ttl(options.ttl);

@@ -394,6 +394,11 @@ impl Backend for Mongodb {
         self.proved(need).boxed()
     }
 
+    // Every read is behind the cluster time of what was delivered.
+    fn shows_delivered(&self) -> bool {
+        true
+    }
+
     fn run<'a>(&'a self, read: &'a Read) -> BoxFuture<'a, Outcome> {
         self.read(read).boxed()
     }

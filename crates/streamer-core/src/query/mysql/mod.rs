@@ -354,6 +354,11 @@ impl Backend for Mysql {
         self.proved(need).boxed()
     }
 
+    // A change is shipped before it is visible.
+    fn shows_delivered(&self) -> bool {
+        false
+    }
+
     fn run<'a>(&'a self, read: &'a Read) -> BoxFuture<'a, Outcome> {
         self.answer(read).boxed()
     }

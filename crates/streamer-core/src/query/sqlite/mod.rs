@@ -366,6 +366,11 @@ impl Backend for Sqlite {
         self.proved(need).boxed()
     }
 
+    // What is delivered was read from the file.
+    fn shows_delivered(&self) -> bool {
+        true
+    }
+
     fn run<'a>(&'a self, read: &'a Read) -> BoxFuture<'a, Outcome> {
         self.read(read).boxed()
     }
