@@ -131,6 +131,16 @@ function writing(file, hasDdl) {
 /** How long a reader lives. */
 const life = () => (SECONDS > 0 ? 1000 + Math.random() * 4000 : 50 + (SEED % 100))
 
+/** Removes a line that the killed process wrote in part: it was not acknowledged, and comes again. @param {string} file */
+function cut(file) {
+  const { size } = fs.statSync(file)
+  const end = Buffer.alloc(Math.min(size, 1 << 20))
+  const descriptor = fs.openSync(file, 'r+')
+  fs.readSync(descriptor, end, 0, end.length, size - end.length)
+  fs.ftruncateSync(descriptor, size - end.length + end.lastIndexOf('\n') + 1)
+  fs.closeSync(descriptor)
+}
+
 /** Kills readers as long as there is writing. @returns the one that is alive, and how many were killed */
 async function killWhile(written, argument) {
   let isOver = false
@@ -145,6 +155,7 @@ async function killWhile(written, argument) {
   for (; !isOver; kills++) {
     await new Promise(resolve => setTimeout(resolve, life()))
     await reader.kill()
+    cut(argument.file)
     reader = await start()
   }
   await over

@@ -3,7 +3,7 @@
 # `sqlite-writer.py serve FILE`: one JSON command a line on stdin, one answer a line on stdout.
 # `sqlite-writer.py random FILE SEED COUNT DDL SECONDS`: random changes; with DDL 1 definitions change in between. With SECONDS
 #   other than 0, transactions at a pace for so long, instead of COUNT of them.
-# `sqlite-writer.py paced FILE COUNT PAUSE_MS`: single-row commits; prints the moment of each (monotonic ns).
+# `sqlite-writer.py paced FILE COUNT PAUSE_MS [SYNCHRONOUS]`: single-row commits; prints the moment of each (monotonic ns).
 
 import itertools
 import json
@@ -185,9 +185,9 @@ def write(path, seed, count, has_ddl, seconds):
     print("done", flush=True)
 
 
-def paced(path, count, pause_ms):
+def paced(path, count, pause_ms, synchronous="NORMAL"):
     connection = connect(path)
-    connection.execute("PRAGMA synchronous = NORMAL")
+    connection.execute("PRAGMA synchronous = %s" % synchronous)
     for number in range(count):
         before = time.monotonic_ns()
         connection.execute("INSERT INTO paced(v) VALUES (?)", (number,))
@@ -202,4 +202,4 @@ if mode == "serve":
 elif mode == "random":
     write(path, int(rest[0]), int(rest[1]), rest[2] == "1", float(rest[3]))
 else:
-    paced(path, int(rest[0]), float(rest[1]))
+    paced(path, int(rest[0]), float(rest[1]), *rest[2:])

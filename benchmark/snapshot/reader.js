@@ -56,6 +56,8 @@ async function follow({ config, file }) {
   process.send?.({ ready: true })
 }
 
+// Nobody is told any more.
+process.once('disconnect', () => process.exit())
 const { kind, ...task } = JSON.parse(process.argv[2])
 const run = kind === 'select' ? select : follow
 run(task).catch(error => process.send?.({ failed: String(error.stack) }))
