@@ -280,8 +280,10 @@ impl OplogConnector {
                     reader.advance(newest);
                 }
                 reader.output.flush();
-                let beat = running.pulse.beat(&running.server, &answer, || reader.position());
-                reader.output.ready.extend(beat);
+                let beat = running.pulse.feel(&running.server, &answer, reader.position());
+                if running.pulse.is_due(!answer.is_empty) {
+                    reader.output.ready.push_back(Item::Beat(beat));
+                }
                 return Ok(());
             };
             let entry = Entry::read(raw)?;
