@@ -88,6 +88,34 @@ test('--json prints documents, and options reach the engine', async () => {
   )
 })
 
+test('--snapshot asks for the rows that are there, and progress goes to stderr', async () => {
+  const progress = JSON.stringify({
+    type: 'snapshot',
+    source: 'default',
+    id: 's',
+    table: 'shop.orders',
+    rows: 1,
+    estimatedRows: null,
+    done: true,
+    remaining: 0,
+    position: 'p',
+  })
+  const script = `
+    const { snapshot, capture, log } = this.config.source
+    if ([snapshot, capture, log].join() !== 'initial,log,oplog') process.exit(9)
+    this.rows([1], { op: 3 })
+    this.notice(${progress})
+    this.rows([2])`
+  const args = ['tail', '--snapshot', '--capture', 'log', '--log', 'oplog', '--limit', '2', 'mongodb://h/d']
+  const { out, err, code } = await run(args, { script })
+  assert.deepEqual(
+    out.split('\n').map(line => line.slice(13)),
+    ['read     shop.orders  id=1', 'insert   shop.orders  id=2', '']
+  )
+  assert.match(err, /^# snapshot: 1 rows of shop\.orders, all of it; 0 left$/m)
+  assert.equal(code, 0)
+})
+
 test('Ctrl-C stops cleanly, a second one at once', async () => {
   const interrupt = child => child.kill('SIGINT')
   const once_ = await run(['tail', 'mysql://h/d'], { script: 'this.rows([1])', onOutput: interrupt })

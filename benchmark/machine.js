@@ -22,10 +22,11 @@ function machine() {
   return `${cpus[0].model}, ${cpus.length} cores, ${memory} GB, ${os.type()} ${os.release()}, Node.js ${process.version}`
 }
 
+const PEERS = ['@vlasky/zongji', '@powersync/mysql-zongji', 'mongodb', 'bson']
+
 /** Versions of everybody who takes part. */
-function versions() {
+function versions(peers = PEERS) {
   const { version } = require('../package.json')
-  const peers = ['@vlasky/zongji', '@powersync/mysql-zongji', 'mongodb', 'bson']
   return [`ultimate-streaming ${version}`, ...peers.map(name => `${name} ${versionOf(name)}`)].join(', ')
 }
 

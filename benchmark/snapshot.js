@@ -1,192 +1,183 @@
 'use strict'
 
-// A snapshot of a large table while writes go on, beside `SELECT *` through mysql2; then the table that is rebuilt from what was
-// delivered, over kills of the reading process. Prints one line a figure.
+// A snapshot of a large table, at rest and while writes go on, beside reading all of it with the usual client; then the table that is
+// rebuilt from what was delivered, over kills of the reading process.
 //
-//   node benchmark/snapshot.js [--server mariadb|mysql] [--rows 1000000] [--writes 2000] [--kills 20]
+//   node benchmark/snapshot.js [--source mariadb,mysql,mongodb,sqlite] [--rows 1000000] [--rate 2000] [--kills 20] [--write]
+//
+// Each reading is in a process of its own. With `--write`, the table goes into docs/snapshots.md. Ends with 1 where a row is wrong.
 
-const assert = require('node:assert/strict')
 const { fork } = require('node:child_process')
 const fs = require('node:fs')
 const os = require('node:os')
 const path = require('node:path')
 const { parseArgs } = require('node:util')
-const { freshDatabase, openKit } = require('../__test__/support/servers')
+const { eventually, openKit } = require('../__test__/support/servers')
+const { ROOT, machine, versions } = require('./machine')
+const { Image, differences } = require('./snapshot/image')
+const databases = require('./snapshot/databases')
+const { plain, table } = require('./table')
 
-const { values } = parseArgs({
+const { values: args } = parseArgs({
   options: {
-    server: { type: 'string', default: 'mariadb' },
+    source: { type: 'string', default: 'mariadb,mysql,mongodb,sqlite' },
     rows: { type: 'string', default: '1000000' },
-    writes: { type: 'string', default: '2000' },
+    rate: { type: 'string', default: '2000' },
     kills: { type: 'string', default: '20' },
-    reader: { type: 'string' },
+    write: { type: 'boolean' },
   },
 })
-const [ROWS, WRITES, KILLS] = [Number(values.rows), Number(values.writes), Number(values.kills)]
+const [ROWS, RATE, KILLS] = [args.rows, args.rate, args.kills].map(Number)
 
-/** The reader: a table in memory, `Int32Array`s by key, told to the parent. */
-async function read(argument) {
-  const { Streamer } = require('..')
-  const { config, state, isMeasured } = JSON.parse(argument)
-  // The version of each row; -1 where it is gone. Kept in a file beside the checkpoint: what a sink would have.
-  const file = fs.openSync(state, 'r+')
-  const cell = Buffer.alloc(4)
-  const streamer = new Streamer(config)
-  let [reads, changes] = [0, 0]
-  streamer.on('batch', batch => {
-    for (const change of batch) {
-      if (change.table !== 't') continue
-      cell.writeInt32LE(change.after === null ? -1 : change.after.v)
-      fs.writeSync(file, cell, 0, 4, change.key.id * 4)
-      if (change.op === 'read') reads++
-      else changes++
-    }
-    if (batch.some(change => change.table === 'finished')) process.send({ finished: true, reads, changes })
-  })
-  const began = performance.now()
-  let peak = 0
-  const meter = setInterval(() => (peak = Math.max(peak, process.memoryUsage.rss())), 20)
-  streamer.on('snapshot', ({ done, remaining }) => {
-    if (!done || remaining > 0) return
-    clearInterval(meter)
-    process.send({ over: true, reads, changes, seconds: (performance.now() - began) / 1000, peak })
-  })
-  if (isMeasured) peak = process.memoryUsage.rss()
-  await streamer.start()
-  process.send({ ready: true, rss: process.memoryUsage.rss() })
-}
+/** Ids that are written: a few more than there are rows. */
+const IDS = Math.ceil(ROWS * 1.01)
 
-/** Resolves with the message of a reader that holds this. */
-const says = (child, what) =>
-  new Promise((resolve, reject) => {
-    child.on('message', message => {
-      if (message[what]) resolve(message)
+/** Longest wait for anything that a reader is to say. */
+const DEADLINE_MS = 1_800_000
+
+/** Seconds of the snapshot for each kill: a process needs some time to start. */
+const SECONDS_A_KILL = 2
+
+/** A process that reads, and what it says. */
+class Reader {
+  #child
+  #said = new Map()
+  #exited
+
+  /** @param {object} task */
+  constructor(task) {
+    this.#child = fork(path.join(__dirname, 'snapshot/reader.js'), [JSON.stringify(task)])
+    this.#child.on('message', message => {
+      for (const what of Object.keys(message)) this.#said.set(what, message)
     })
-    child.once('exit', () => reject(new Error('the reader has ended')))
-  })
+    this.#exited = new Promise(resolve => this.#child.once('exit', resolve))
+    this.#child.once('exit', code => this.#said.set('exit', code))
+  }
 
-const pause = ms => new Promise(resolve => setTimeout(resolve, ms, false))
+  has(what) {
+    return this.#said.has(what)
+  }
 
-async function fill(connection) {
-  await connection.query(
-    'CREATE TABLE t (id INT PRIMARY KEY, v INT NOT NULL, a VARCHAR(60), b DECIMAL(12,2), c DATETIME)'
+  /** Resolves with the message that holds this. @param {string} what */
+  async says(what) {
+    const isOver = () => [what, 'failed', 'exit'].some(name => this.has(name))
+    await eventually(isOver, { deadlineMs: DEADLINE_MS, what: `"${what}"` })
+    if (this.has(what)) return this.#said.get(what)
+    throw new Error(`The reader ended: ${this.#said.get('failed')?.failed ?? this.#said.get('exit')}`)
+  }
+
+  async kill() {
+    this.#child.kill('SIGKILL')
+    await this.#exited
+  }
+}
+
+/** Runs a reader to the end of what it reads. @param {object} task */
+async function readAll(task) {
+  const reader = new Reader(task)
+  const report = await reader.says('over')
+  await reader.kill()
+  return report
+}
+
+/** A snapshot into a new image. */
+function snapshot(database, folder) {
+  const file = path.join(folder, 'whole')
+  new Image(file, IDS)
+  return readAll({ kind: 'follow', file, config: { source: { url: database.url, snapshot: 'initial' } } })
+}
+
+/** The table rebuilt over kills while writes go on; the last reader is the one that sees the end. */
+async function rebuild(database, folder, seconds) {
+  const file = path.join(folder, 'killed')
+  new Image(file, IDS)
+  const store = path.join(folder, 'checkpoint')
+  // Slow enough for all kills to fall into it.
+  const pace = Math.max(seconds, KILLS * SECONDS_A_KILL)
+  const source = { url: database.url, snapshot: 'initial', snapshotRate: Math.ceil(ROWS / pace) }
+  const task = { kind: 'follow', file, config: { source, checkpoint: { url: store, intervalMs: 50 } } }
+  const isSnapshotting = () =>
+    fs.readFileSync(path.join(store, 'default.checkpoint'), 'utf8').includes('"snapshot"')
+  const writer = await database.write(RATE, IDS)
+  let within = 0
+  for (let kills = 0; kills < KILLS; kills++) {
+    const reader = new Reader(task)
+    await reader.says('ready')
+    await new Promise(resolve => setTimeout(resolve, SECONDS_A_KILL * 700 * Math.random()))
+    await reader.kill()
+    if (!fs.existsSync(path.join(store, 'default.checkpoint')) || isSnapshotting()) within++
+  }
+  const reader = new Reader(task)
+  await reader.says('ready')
+  await eventually(() => !isSnapshotting(), { deadlineMs: DEADLINE_MS, what: 'the end of the snapshot' })
+  const { written, seconds: wrote } = await writer.end()
+  await database.finish()
+  await reader.says('finished')
+  await reader.kill()
+  return { within, rate: written / wrote, ...(await differences(file, database.rows())) }
+}
+
+const memory = ({ atStart, peak }) => `${peak.toFixed(0)} (${atStart.toFixed(0)} at the start)`
+
+/** The lines of one source. @param {any} kit @param {string} source */
+async function measure(kit, source) {
+  const database = await databases[source].open(kit)
+  const folder = fs.mkdtempSync(path.join(os.tmpdir(), 'streamer-bench-'))
+  const lines = []
+  const add = (what, { rows, seconds, ...rest }) => {
+    const line = [`${database.name}: ${what}`, plain(rows / seconds), seconds.toFixed(1), memory(rest)]
+    console.log(line.join(' | '))
+    lines.push(line)
+  }
+  await database.fill(ROWS)
+  add(databases[source].selects, await readAll({ kind: 'select', source, url: database.url }))
+  add('snapshot', await snapshot(database, folder))
+  const writer = await database.write(RATE, IDS)
+  const beside = await snapshot(database, folder)
+  const { written, seconds } = await writer.end()
+  add(`snapshot beside ${plain(written / seconds)} writes/s`, beside)
+  const { within, rate, count, wrong } = await rebuild(database, folder, beside.seconds)
+  await database.close()
+  fs.rmSync(folder, { recursive: true })
+  const sentence = `${database.name}: ${KILLS} kills, ${within} of them within the snapshot, beside ${plain(rate)} writes/s; of ${count.toLocaleString('en-US')} rows ${wrong} are wrong.`
+  console.log(sentence)
+  return { lines, sentence, wrong }
+}
+
+/** @param {string} text */
+function write(text) {
+  const file = path.join(ROOT, 'docs/snapshots.md')
+  const mark = /<!-- bench:snapshot -->[^]*<!-- \/bench:snapshot -->/
+  const page = fs.readFileSync(file, 'utf8')
+  const marked = `<!-- bench:snapshot -->\n\n${text}\n\n<!-- /bench:snapshot -->`
+  fs.writeFileSync(
+    file,
+    page.replace(mark, () => marked)
   )
-  const row = id => [id, 0, `text of row ${id}`, id / 4, '2026-01-02 03:04:05']
-  for (let from = 0; from < ROWS; from += 10_000) {
-    const rows = Array.from({ length: Math.min(10_000, ROWS - from) }, (_, n) => row(from + n))
-    await connection.query('INSERT INTO t VALUES ?', [rows])
-  }
-}
-
-/** Writes at a pace until it is ended; `end` resolves with how often it wrote. */
-function write(connection) {
-  let [isWriting, written] = [true, 0]
-  const start = performance.now()
-  const id = () => Math.floor(Math.random() * ROWS * 1.01)
-  const done = (async () => {
-    while (isWriting) {
-      if (written > ((performance.now() - start) / 1000) * WRITES) {
-        await pause(1)
-        continue
-      }
-      await connection.query(
-        'INSERT INTO t VALUES (?, 1, NULL, NULL, NULL) ON DUPLICATE KEY UPDATE v = v + 1',
-        [id()]
-      )
-      if (++written % 50 === 0) await connection.query('DELETE FROM t WHERE id = ?', [id()])
-    }
-    await connection.end()
-    return written
-  })()
-  return {
-    end() {
-      isWriting = false
-      return done
-    },
-  }
-}
-
-/** Kills readers while the snapshot goes on. @returns how many */
-async function kill(start, seconds) {
-  let kills = 0
-  for (let isOver = false; !isOver && kills < KILLS; kills++) {
-    const child = start()
-    const over = says(child, 'over').then(
-      () => true,
-      () => false
-    )
-    await says(child, 'ready')
-    isOver = await Promise.race([over, pause(((seconds * 1000) / KILLS) * (0.5 + Math.random()))])
-    const gone = new Promise(resolve => child.once('exit', resolve))
-    child.kill('SIGKILL')
-    await gone
-  }
-  return kills
-}
-
-/** How many rows differ from the table. */
-async function compare(connection, state) {
-  const rebuilt = fs.readFileSync(state)
-  const [rows] = await connection.query({ sql: 'SELECT id, v FROM t', rowsAsArray: true })
-  const expected = new Map(rows)
-  let wrong = 0
-  for (let id = 0; id * 4 < rebuilt.length - 3; id++) {
-    if ((expected.get(id) ?? -1) !== rebuilt.readInt32LE(id * 4)) wrong++
-  }
-  return [rows.length, wrong]
 }
 
 async function main() {
+  console.log(`${machine()}, ${versions(['mysql2', 'mongodb'])}`)
   const kit = await openKit()
-  const args = values.server === 'mysql' ? ['--gtid-mode=ON', '--enforce-gtid-consistency=ON'] : []
-  const server = await kit[values.server]({ args })
-  const database = await freshDatabase(server)
-  const connection = await database.connect()
-  await fill(connection)
-  const began = performance.now()
-  await connection.query('SELECT * FROM t')
-  const select = (performance.now() - began) / 1000
-  console.log(
-    `${server.kind} ${server.version}, ${ROWS} rows, ${WRITES} writes/s, ${os.cpus().length} cores, Node.js ${process.version}`
-  )
-  console.log(`SELECT * through mysql2: ${select.toFixed(1)} s, ${Math.round(ROWS / select)} rows/s`)
-
-  const writer = write(await database.connect())
-  const folder = fs.mkdtempSync(path.join(os.tmpdir(), 'streamer-bench-'))
-  const start = (name, checkpoint) => {
-    const state = path.join(folder, name)
-    if (!fs.existsSync(state)) fs.writeFileSync(state, Buffer.alloc(ROWS * 4 + ROWS / 25, 0xff))
-    const config = { source: { url: database.url, snapshot: 'initial' }, ...(checkpoint && { checkpoint }) }
-    return fork(__filename, ['--reader', JSON.stringify({ config, state })])
-  }
-
-  const whole = start('whole')
-  const { rss } = await says(whole, 'ready')
-  const { reads, seconds, changes, peak } = await says(whole, 'over')
-  console.log(
-    `snapshot beside the writes: ${seconds.toFixed(1)} s, ${Math.round(reads / seconds)} rows/s, ${changes} changes meanwhile`
-  )
-  console.log(`memory above that at the start: ${((peak - rss) / 1e6).toFixed(0)} MB at most`)
-  whole.kill('SIGKILL')
-
-  const checkpoint = { url: path.join(folder, 'checkpoint'), intervalMs: 50 }
-  const kills = await kill(() => start('killed', checkpoint), seconds)
-  const last = start('killed', checkpoint)
-  const finished = says(last, 'finished')
-  const stored = () => fs.readFileSync(path.join(folder, 'checkpoint', 'default.checkpoint'), 'utf8')
-  while (stored().includes('"snapshot"')) await pause(200)
-  const written = await writer.end()
-  await connection.query('CREATE TABLE finished (id INT PRIMARY KEY)')
-  await connection.query('INSERT INTO finished VALUES (1)')
-  await finished
-  last.kill('SIGKILL')
-  const [rows, wrong] = await compare(connection, path.join(folder, 'killed'))
-  console.log(`rebuilt over ${kills} kills and ${written} writes: ${rows} rows, ${wrong} wrong`)
-  await connection.end()
+  const results = []
+  for (const source of args.source.split(',')) results.push(await measure(kit, source))
   await kit.close()
-  fs.rmSync(folder, { recursive: true, force: true })
-  assert.equal(wrong, 0)
+  const head = ['', 'rows/s', 'seconds', 'peak RSS, MB']
+  const text = [
+    `${machine()}, ${versions(['mysql2', 'mongodb'])}, load average ${os.loadavg()[1].toFixed(1)}. A table of ${ROWS.toLocaleString('en-US')} rows of four columns; writes are single-row commits.`,
+    '',
+    table(
+      head,
+      results.flatMap(({ lines }) => lines)
+    ),
+    '',
+    'The table rebuilt from what was delivered, over kills of the reading process while a snapshot and writes go on:',
+    '',
+    ...results.map(({ sentence }) => `- ${sentence}`),
+  ].join('\n')
+  console.log(`\n${text}`)
+  if (args.write) write(text)
+  if (results.some(({ wrong }) => wrong > 0)) process.exitCode = 1
 }
 
-if (values.reader) read(values.reader)
-else main()
+main()

@@ -8,9 +8,8 @@ const fs = require('node:fs')
 const http = require('node:http')
 const net = require('node:net')
 const { after, before, describe, test } = require('node:test')
-const { Streamer } = require('../..')
 const { freshDatabase, openKit } = require('../support/servers')
-const { collect } = require('../support/collect')
+const { collect, refusal } = require('../support/collect')
 
 /** @type {Awaited<ReturnType<typeof openKit>>} */
 let kit
@@ -51,20 +50,6 @@ async function arrives(config, connection) {
   await seen.until(() => seen.changes.length >= 1, 'the row')
   await seen.stop()
   await connection.end()
-}
-
-/** The error with which a start fails. */
-async function refusal(config) {
-  const streamer = new Streamer(config)
-  streamer.on('error', () => {})
-  try {
-    await streamer.start()
-  } catch (error) {
-    return error
-  } finally {
-    await streamer.stop()
-  }
-  throw new Error('the start was expected to fail')
 }
 
 describe('authentication', () => {

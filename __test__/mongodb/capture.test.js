@@ -6,7 +6,8 @@ const assert = require('node:assert/strict')
 const { after, before, describe, test } = require('node:test')
 const { Decimal128, Long, MongoClient } = require('mongodb')
 const { Streamer } = require('../..')
-const { collect } = require('../support/collect')
+const { collect, refusal } = require('../support/collect')
+const { inTurn } = require('../support/mongodb')
 const { openKit } = require('../support/servers')
 
 /** @type {Awaited<ReturnType<typeof openKit>>} */
@@ -25,28 +26,7 @@ after(async () => {
   await kit?.close()
 })
 
-let last = 0
-/** A database of its own, and the URL that names it. */
-function fresh() {
-  const name = `capture${++last}`
-  const url = new URL(server.url)
-  url.pathname = `/${name}`
-  return { db: client.db(name), url: url.href, name }
-}
-
-/** The error with which a start fails. */
-async function refusal(config) {
-  const streamer = new Streamer(config)
-  streamer.on('error', () => {})
-  try {
-    await streamer.start()
-  } catch (error) {
-    return error
-  } finally {
-    await streamer.stop()
-  }
-  throw new Error('the start did not fail')
-}
+const fresh = inTurn('capture', () => ({ server, client }))
 
 const ids = changes => changes.map(change => change.key?._id)
 

@@ -12,7 +12,8 @@ const { after, before, describe, test } = require('node:test')
 const { crc32 } = require('node:zlib')
 const { MongoClient } = require('mongodb')
 const { Streamer } = require('../..')
-const { collect } = require('../support/collect')
+const { collect, refusal } = require('../support/collect')
+const { inTurn } = require('../support/mongodb')
 const { eventually, openKit } = require('../support/servers')
 
 const SEED = Number(process.env.STREAMER_SEED ?? Date.now() % 1e9)
@@ -35,28 +36,7 @@ after(async () => {
   await kit?.close()
 })
 
-let last = 0
-/** A database of its own, and the URL that names it. */
-function fresh() {
-  const name = `oplog${++last}`
-  const url = new URL(server.url)
-  url.pathname = `/${name}`
-  return { db: client.db(name), url: url.href, name }
-}
-
-/** The error with which a start fails. */
-async function refusal(config) {
-  const streamer = new Streamer(config)
-  streamer.on('error', () => {})
-  try {
-    await streamer.start()
-  } catch (error) {
-    return error
-  } finally {
-    await streamer.stop()
-  }
-  throw new Error('the start did not fail')
-}
+const fresh = inTurn('oplog', () => ({ server, client }))
 
 const ids = changes => changes.map(change => change.key?._id)
 

@@ -5,6 +5,7 @@
 const assert = require('node:assert/strict')
 const { after, before, test } = require('node:test')
 const { ObjectId } = require('mongodb')
+const { refusal } = require('../support/collect')
 const { eventually } = require('../support/servers')
 const { standalone } = require('../support/standalone')
 const { assertOnce, inState, poll, rebuilt, recorder } = require('../support/polling')
@@ -60,11 +61,22 @@ test('new documents are seen by their ids, named fields show changes, and the re
   await seen.stop()
 })
 
-test('when it is made a replica set its change stream takes over, and nothing is missed', async () => {
+for (const log of /** @type {const} */ (['change-stream', 'oplog'])) {
+  test(`when it is made a replica set, its ${log} takes over, and nothing is missed`, async t => {
+    const server = await standalone()
+    t.after(() => server.remove())
+    await moves(server, log)
+  })
+}
+
+/** @param {Awaited<ReturnType<typeof standalone>>} server @param {'change-stream' | 'oplog'} log */
+async function moves(server, log) {
+  const refused = await refusal({ source: { url: server.url('moving'), log, capture: 'log' } })
+  assert.equal(refused.details.logUnavailable, true, refused.message)
   const collection = server.client.db('moving').collection('t')
   await collection.insertOne({ n: 0 })
   const reconnect = { initialMs: 20, maxMs: 200 }
-  const seen = await poll(server.url('moving'), {}, { reconnect })
+  const seen = await poll(server.url('moving'), { log }, { reconnect })
   assert.equal(seen.streamer.health().sources.default.state, 'polling')
   let isOver = false
   const written = new Map()
@@ -94,4 +106,4 @@ test('when it is made a replica set its change stream takes over, and nothing is
   await seen.until(() => seen.changes.at(-1)?.op === 'update', 'an update, which only the log tells of')
   assert.deepEqual(seen.gaps, [])
   await seen.stop()
-})
+}

@@ -97,13 +97,13 @@ async function assertEqual(db, documents) {
   }
 }
 
-test('documents under ids of several types and writes that go on are joined without a hole', async t => {
+async function joins(t, log) {
   const database = await freshMongodb(server)
   t.after(() => database.drop())
   const count = 3000
   await fill(database.db, count)
   const documents = new Documents()
-  const streamer = new Streamer({ source: { url: database.url, snapshot: 'initial' } })
+  const streamer = new Streamer({ source: { url: database.url, log, snapshot: 'initial' } })
   const told = []
   streamer.on('change', change => documents.apply(change))
   streamer.on('snapshot', progress => told.push(progress))
@@ -123,9 +123,9 @@ test('documents under ids of several types and writes that go on are joined with
   await assertEqual(database.db, documents)
   assert.ok(documents.reads >= count * 0.9, `${documents.reads} documents were read`)
   t.diagnostic(`${documents.reads} documents read, ${turn} turns`)
-})
+}
 
-test('a process that is killed in the middle of a snapshot of documents goes on with it', async t => {
+async function goesOn(t, log) {
   const database = await freshMongodb(server)
   t.after(() => database.drop())
   const count = 5000
@@ -136,7 +136,7 @@ test('a process that is killed in the middle of a snapshot of documents goes on 
   fs.writeFileSync(file, '')
   const argument = {
     config: {
-      source: { url: database.url, snapshot: 'initial', snapshotRate: 2500 },
+      source: { url: database.url, log, snapshot: 'initial', snapshotRate: 2500 },
       checkpoint: { url: path.join(folder, 'checkpoint'), intervalMs: 10 },
     },
     file,
@@ -171,4 +171,11 @@ test('a process that is killed in the middle of a snapshot of documents goes on 
   await assertEqual(database.db, documents)
   assert.ok(kills >= 2, `${kills} kills`)
   t.diagnostic(`${kills} kills, ${documents.reads} documents read, ${turn} turns`)
-})
+}
+
+for (const log of ['change-stream', 'oplog']) {
+  test(`documents under ids of several types and writes that go on are joined without a hole, ${log}`, t =>
+    joins(t, log))
+  test(`a process that is killed in the middle of a snapshot of documents goes on with it, ${log}`, t =>
+    goesOn(t, log))
+}

@@ -92,6 +92,27 @@ async function write(connection, tables, rows, turn) {
   await connection.query('COMMIT')
 }
 
+/** A table that several connections write to, each as quickly as it can. */
+async function restless(database, connection, rows) {
+  await connection.query('CREATE TABLE t (k INT PRIMARY KEY, v INT)')
+  const values = Array.from({ length: rows }, (_, index) => `(${index}, 0)`)
+  await connection.query(`INSERT INTO t VALUES ${values.join()}`)
+  let isOver = false
+  const one = async () => {
+    const writing = await database.connect()
+    while (!isOver)
+      await writing.query('UPDATE t SET v = v + 1 WHERE k = ?', [Math.floor(Math.random() * rows)])
+    await writing.end()
+  }
+  const all = Promise.all(Array.from({ length: 16 }, one))
+  return {
+    end() {
+      isOver = true
+      return all
+    },
+  }
+}
+
 /** What a SELECT through the streamer gives: the same types as its stream. */
 async function rowsOf(streamer, table) {
   const rows = await streamer.query(`SELECT * FROM ${table}`, [], { cache: false })
@@ -213,6 +234,29 @@ for (const { name, kind, args } of SERVERS) {
       await asker.stop()
       assert.ok(kills >= 2, `${kills} kills`)
       t.diagnostic(`${kills} kills, ${mirror.reads} rows read, ${turn} transactions`)
+    })
+
+    test('a table that is written to without a pause is read to its end', async t => {
+      const database = await freshDatabase(server)
+      const connection = await database.connect()
+      t.after(() => connection.end())
+      const writers = await restless(database, connection, 2000)
+      const mirror = new Mirror()
+      const seen = await collect({ source: { url: database.url, snapshot: 'initial' } })
+      const told = []
+      seen.streamer.on('snapshot', progress => told.push(progress))
+      try {
+        await seen.until(() => isOver(told), 'the end of the snapshot')
+      } finally {
+        await writers.end()
+      }
+      await connection.query('CREATE TABLE finished (k INT PRIMARY KEY)')
+      await connection.query('INSERT INTO finished VALUES (1)')
+      await seen.until(() => seen.changes.at(-1)?.table === 'finished', 'the last row')
+      for (const change of seen.changes) mirror.apply(change)
+      await assertEqual(seen.streamer, mirror, database.name, ['t'])
+      assert.deepEqual(mirror.misfits, [])
+      await seen.stop()
     })
 
     test('a definition that changes in the middle takes nothing away', async t => {

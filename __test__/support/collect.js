@@ -64,4 +64,18 @@ async function collect(config) {
   return { streamer, changes, gaps, schemas, errors, disconnects, until, stop: () => streamer.stop() }
 }
 
-module.exports = { collect }
+/** The error with which a start fails. @param {ConstructorParameters<typeof Streamer>[0]} config @returns {Promise<any>} */
+async function refusal(config) {
+  const streamer = new Streamer(config)
+  streamer.on('error', () => {})
+  try {
+    await streamer.start()
+  } catch (error) {
+    return error
+  } finally {
+    await streamer.stop()
+  }
+  throw new Error('the start was expected to fail')
+}
+
+module.exports = { collect, refusal }

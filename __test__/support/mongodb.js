@@ -33,6 +33,21 @@ async function freshMongodb(server, { url = server.url } = {}) {
   }
 }
 
+/**
+ * Databases of one server and client, each with a name of its own and the URL that names it.
+ * @param {string} prefix @param {() => { server: import('./servers').Server, client: MongoClient }} of
+ */
+function inTurn(prefix, of) {
+  let last = 0
+  return () => {
+    const { server, client } = of()
+    const name = `${prefix}${++last}`
+    const url = new URL(server.url)
+    url.pathname = `/${name}`
+    return { db: client.db(name), url: url.href, name }
+  }
+}
+
 /** How often fail points had been entered when they were set: servers count on and on. @type {Map<string, number>} */
 const entered = new Map()
 
@@ -56,4 +71,4 @@ async function endFailing(client, point = 'failCommand') {
   return count - (entered.get(point) ?? 0)
 }
 
-module.exports = { endFailing, fail, freshMongodb, urlOf }
+module.exports = { endFailing, fail, freshMongodb, inTurn, urlOf }

@@ -1,9 +1,11 @@
 # Writes to a SQLite database for a test, from a process of its own.
 #
 # `sqlite-writer.py serve FILE`: one JSON command a line on stdin, one answer a line on stdout.
-# `sqlite-writer.py random FILE SEED COUNT DDL`: random changes; with DDL 1 definitions change in between.
-# `sqlite-writer.py paced FILE COUNT PAUSE_MS`: single-row commits; prints the moment of each (monotonic ns).
+# `sqlite-writer.py random FILE SEED COUNT DDL SECONDS`: random changes; with DDL 1 definitions change in between. With SECONDS
+#   other than 0, transactions at a pace for so long, instead of COUNT of them.
+# `sqlite-writer.py paced FILE COUNT PAUSE_MS [SYNCHRONOUS]`: single-row commits; prints the moment of each (monotonic ns).
 
+import itertools
 import json
 import random
 import sqlite3
@@ -90,7 +92,7 @@ def change(connection, rng):
         elif roll < 0.8:
             connection.execute("UPDATE keyless SET v = ? WHERE w = ?", (value(rng), number))
         else:
-            connection.execute("DELETE FROM keyless WHERE w < ?", (number // 4,))
+            connection.execute("DELETE FROM keyless WHERE w % 15 = ?", (number % 15,))
     elif table == "uniq":
         if roll < 0.6:
             connection.execute(verb + " INTO uniq(u, v, w) VALUES (?, ?, ?)", ("U%d" % (number % 12) if roll < 0.3 else "u%d" % (number % 12), other % 5, value(rng)))
@@ -112,16 +114,21 @@ def change(connection, rng):
             connection.execute("DELETE FROM child WHERE id = ?", (number,))
 
 
-def define(connection, rng, turn):
+# Most columns of a table, and most tables that are made: what grows without end is another test.
+MOST = 20
+
+
+def define(connection, rng, mark):
     roll = rng.randrange(5)
-    name = "made_%d" % turn
-    if roll == 0:
-        connection.execute("ALTER TABLE plain ADD COLUMN extra_%d DEFAULT 7" % turn)
-        connection.execute("UPDATE plain SET extra_%d = ? WHERE id %% 3 = 0" % turn, (value(rng),))
-    elif roll == 1:
-        last = columns(connection, "plain")[-1]
-        connection.execute('ALTER TABLE plain RENAME COLUMN "%s" TO renamed_%d' % (last, turn))
-    elif roll == 2:
+    name = "made_%s" % mark
+    names = columns(connection, "plain")
+    made = [row[0] for row in connection.execute("SELECT name FROM sqlite_schema WHERE type = 'table' AND name LIKE 'made%'")]
+    if roll == 0 and len(names) < MOST:
+        connection.execute("ALTER TABLE plain ADD COLUMN extra_%s DEFAULT 7" % mark)
+        connection.execute("UPDATE plain SET extra_%s = ? WHERE id %% 3 = 0" % mark, (value(rng),))
+    elif roll <= 1:
+        connection.execute('ALTER TABLE plain RENAME COLUMN "%s" TO renamed_%s' % (names[-1], mark))
+    elif roll == 2 and len(made) < MOST:
         connection.execute("CREATE TABLE %s(id INTEGER PRIMARY KEY, v)" % name)
         connection.execute("INSERT INTO %s(v) VALUES (1), (2), (3)" % name)
         connection.execute("UPDATE %s SET v = 9 WHERE id = 2" % name)
@@ -131,24 +138,34 @@ def define(connection, rng, turn):
         connection.execute("INSERT INTO new_keyless SELECT v, w FROM keyless WHERE w % 2 = 0")
         connection.execute("DROP TABLE keyless")
         connection.execute("ALTER TABLE new_keyless RENAME TO keyless")
-    else:
-        made = [row[0] for row in connection.execute("SELECT name FROM sqlite_schema WHERE type = 'table' AND name LIKE 'made%'")]
-        if made and rng.random() < 0.5:
-            connection.execute("DROP TABLE %s" % rng.choice(made))
-        elif made:
-            connection.execute("ALTER TABLE %s RENAME TO made_again_%d" % (rng.choice(made), turn))
+    elif made and rng.random() < 0.5:
+        connection.execute("DROP TABLE %s" % rng.choice(made))
+    elif made:
+        connection.execute("ALTER TABLE %s RENAME TO made_again_%s" % (rng.choice(made), mark))
 
 
-def write(path, seed, count, has_ddl):
+def turns(count, seconds):
+    if seconds == 0:
+        yield from range(count)
+        return
+    end = time.monotonic() + seconds
+    for turn in itertools.count():
+        if time.monotonic() > end:
+            return
+        yield turn
+        time.sleep(0.01)
+
+
+def write(path, seed, count, has_ddl, seconds):
     rng = random.Random(seed)
     connection = connect(path)
-    for turn in range(count):
+    for turn in turns(count, seconds):
         end = rng.choice(["COMMIT", "COMMIT", "COMMIT", "COMMIT", "ROLLBACK"])
         try:
             if has_ddl and turn % 25 == 24:
                 connection.execute("PRAGMA foreign_keys = OFF")
                 connection.execute("BEGIN IMMEDIATE")
-                define(connection, rng, turn)
+                define(connection, rng, "%d_%d" % (seed, turn))
                 connection.execute("COMMIT")
                 connection.execute("PRAGMA foreign_keys = ON")
                 continue
@@ -168,9 +185,9 @@ def write(path, seed, count, has_ddl):
     print("done", flush=True)
 
 
-def paced(path, count, pause_ms):
+def paced(path, count, pause_ms, synchronous="NORMAL"):
     connection = connect(path)
-    connection.execute("PRAGMA synchronous = NORMAL")
+    connection.execute("PRAGMA synchronous = %s" % synchronous)
     for number in range(count):
         before = time.monotonic_ns()
         connection.execute("INSERT INTO paced(v) VALUES (?)", (number,))
@@ -183,6 +200,6 @@ mode, path, *rest = sys.argv[1:]
 if mode == "serve":
     serve(path)
 elif mode == "random":
-    write(path, int(rest[0]), int(rest[1]), rest[2] == "1")
+    write(path, int(rest[0]), int(rest[1]), rest[2] == "1", float(rest[3]))
 else:
-    paced(path, int(rest[0]), float(rest[1]))
+    paced(path, int(rest[0]), float(rest[1]), *rest[2:])

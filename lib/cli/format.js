@@ -116,6 +116,15 @@ function textLine(change, colours) {
   return line.trimEnd()
 }
 
+/** How far a snapshot has come. @param {import('../../index.js').SnapshotProgress} progress */
+function progressOf({ table, rows, estimatedRows, done, remaining }) {
+  if (table === null) return 'snapshot: there is no table to read'
+  if (!done && rows === 0) return `snapshot: ${table} is being read, ${remaining} left`
+  const read = `snapshot: ${rows} rows of ${table}`
+  if (done) return `${read}, all of it; ${remaining} left`
+  return estimatedRows === null ? read : `${read}, of about ${estimatedRows}`
+}
+
 /** A notice as a line for people. @param {string} event @param {any} value @param {boolean} colours */
 function notice(event, value, colours) {
   switch (event) {
@@ -131,6 +140,8 @@ function notice(event, value, colours) {
         'cyan',
         colours
       )
+    case 'snapshot':
+      return paint(`# ${harmless(progressOf(value))}`, 'dim', colours)
     case 'disconnect':
       return paint(
         `# no connection: ${harmless(value.error.message)} [${value.error.code}] Attempt ${value.attempt} in ${Math.round(value.retryInMs)} ms.`,

@@ -31,6 +31,10 @@ Options:
                          Default: all tables of the URL's database.
   --ops <list>           Only these: insert, update, replace, delete, read, truncate, drop, rename.
   --from <position>      now (default), earliest, or the position of a change: go on behind it.
+  --snapshot             First the rows that the tables hold, as read, then what changes.
+  --capture <way>        auto (default): the log, or polling where there is none; log; poll.
+  --log <log>            MongoDB: change-stream (default), or oplog, which is sooner and may show
+                         what a failover takes back.
   --limit <count>        Stop after so many changes.
   --json                 One JSON document a line. A bigint is a string of digits, a Buffer is
                          {"$binary": "<base64>"}, a date is ISO 8601 text; other values of BSON are
@@ -47,13 +51,17 @@ Options:
   --quiet                Print nothing but changes and errors.
   --help, --version
 
-Changes go to stdout; gaps, definitions that change and lost connections to stderr. Ctrl-C stops.
+Changes go to stdout; gaps, progress, definitions that change and lost connections to stderr.
+Ctrl-C stops.
 Exit codes: 0 stopped, 1 error, 2 wrong usage.`
 
 const OPTIONS = /** @type {const} */ ({
   tables: { type: 'string', multiple: true },
   ops: { type: 'string', multiple: true },
   from: { type: 'string' },
+  snapshot: { type: 'boolean' },
+  capture: { type: 'string' },
+  log: { type: 'string' },
   limit: { type: 'string' },
   json: { type: 'boolean' },
   dates: { type: 'string' },
@@ -109,13 +117,16 @@ function readCommand({ values, positionals }) {
   if (values['no-tls'] && values['tls-ca'] !== undefined) throw new UsageError('--no-tls excludes --tls-ca.')
   const limit = wholeNumber('limit', values.limit)
   if (limit === 0) throw new UsageError('--limit expects 1 or more.')
-  const { from, dates, integers } = values
+  const { from, capture, log, dates, integers } = values
   const tls = values['no-tls'] ? false : values['tls-ca'] === undefined ? undefined : { ca: values['tls-ca'] }
   return {
     source: {
       url,
       tables: list(values.tables),
       from,
+      snapshot: values.snapshot ? 'initial' : undefined,
+      capture,
+      log,
       dates,
       integers,
       fullDocument: values['full-document'],
@@ -162,7 +173,7 @@ function sentence(error) {
 function watch(streamer, { quiet }) {
   const colours = hasColours(process.stderr)
   if (!quiet) streamer.on('ready', () => say(notice('ready', {}, colours)))
-  for (const event of /** @type {const} */ (['schema', 'disconnect', 'reconnect'])) {
+  for (const event of /** @type {const} */ (['schema', 'snapshot', 'disconnect', 'reconnect'])) {
     if (!quiet) streamer.on(event, (/** @type {any} */ value) => say(notice(event, value, colours)))
   }
   // A gap is never kept quiet.

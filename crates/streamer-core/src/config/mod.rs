@@ -107,9 +107,7 @@ pub enum ConnectorConfig {
 impl SourceConfig {
     /// Whether rows that tables hold already can be read and joined with what follows.
     pub fn has_snapshots(&self) -> bool {
-        let reads_oplog =
-            matches!(&self.connector, ConnectorConfig::Mongodb(mongodb) if mongodb.log == MongodbLog::Oplog);
-        self.capture != Capture::Poll && !reads_oplog
+        self.capture != Capture::Poll
     }
 
     /// Reads patterns of tables as the option `tables` of this source is read.

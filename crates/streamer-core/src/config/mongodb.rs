@@ -137,7 +137,7 @@ pub(super) fn read_source(
     let log = options.choice("log", &log, problems).unwrap_or_default();
     let (capture, poll) = poll::parse(options, problems);
     let snapshot = snapshot::read(options, problems);
-    if capture == Capture::Poll || log == MongodbLog::Oplog {
+    if capture == Capture::Poll {
         snapshot::refuse(options, snapshot, problems);
     }
     let full_document = [

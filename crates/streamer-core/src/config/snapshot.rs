@@ -51,13 +51,12 @@ pub(super) fn read(options: &Options<'_>, problems: &mut Problems) -> SnapshotCo
     }
 }
 
-/// Refuses snapshots of a source that has none, because its oplog is read or because it is polled.
+/// Refuses snapshots of a source that has none, because it is polled.
 pub(super) fn refuse(options: &Options<'_>, snapshot: SnapshotConfig, problems: &mut Problems) {
     if snapshot.mode != SnapshotMode::Never {
         problems.add(
             options.path_of("snapshot"),
-            "a source whose oplog is read (`log`), or that is polled (`capture`), has no snapshots; where it is polled, \
-             `from: 'earliest'` begins with the rows that are there",
+            "a source that is polled (`capture`) has no snapshots: `from: 'earliest'` begins with the rows that are there",
         );
     }
 }
@@ -87,7 +86,7 @@ mod tests {
             json!({ "url": "sqlite:a.db", "snapshot": "sometimes" }),
             json!({ "url": "sqlite:a.db", "snapshotRate": 0 }),
             json!({ "url": "mysql://localhost/a", "capture": "poll", "snapshot": "initial" }),
-            json!({ "url": "mongodb://localhost/a", "log": "oplog", "snapshot": "always" }),
+            json!({ "url": "mongodb://localhost/a", "capture": "poll", "snapshot": "always" }),
         ] {
             assert!(Config::parse(&value).is_err(), "{value}");
         }

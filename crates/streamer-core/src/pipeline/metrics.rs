@@ -18,7 +18,7 @@ use super::health::{Health, State};
 use super::window::InFlight;
 use crate::error::Error;
 use crate::event::Batch;
-use crate::source::GapReason;
+use crate::source::{GapReason, SnapshotProgress};
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct OfSource {
@@ -70,6 +70,10 @@ pub(super) struct Metrics {
     gaps: Family<OfGap, Counter>,
     errors: Family<OfError, Counter>,
     reconnects: Family<OfSource, Counter>,
+    snapshot_rows: Family<OfSource, Counter>,
+    snapshot_tables: Family<OfSource, Counter>,
+    snapshot_remaining: Family<OfSource, Gauge>,
+    snapshot_progress: Family<OfSource, Figure>,
     checkpoints: Counter,
     checkpoint_failures: Counter,
     state: Family<OfState, Gauge>,
@@ -95,6 +99,10 @@ impl Metrics {
             gaps: Family::default(),
             errors: Family::default(),
             reconnects: Family::default(),
+            snapshot_rows: Family::default(),
+            snapshot_tables: Family::default(),
+            snapshot_remaining: Family::default(),
+            snapshot_progress: Family::default(),
             checkpoints: Counter::default(),
             checkpoint_failures: Counter::default(),
             state: Family::default(),
@@ -108,6 +116,7 @@ impl Metrics {
         };
         metrics.register_counters();
         metrics.register_gauges(limit);
+        metrics.register_snapshots();
         // A counter that appears only with its first event hides that event from `rate()`.
         for source in sources.into_iter().map(of) {
             for counter in [
@@ -116,6 +125,8 @@ impl Metrics {
                 &metrics.bytes,
                 &metrics.schema_changes,
                 &metrics.reconnects,
+                &metrics.snapshot_rows,
+                &metrics.snapshot_tables,
             ] {
                 counter.get_or_create(&source).inc_by(0);
             }
@@ -221,6 +232,31 @@ impl Metrics {
         );
     }
 
+    fn register_snapshots(&mut self) {
+        let registry = &mut self.registry;
+        registry.register(
+            "snapshot_rows",
+            "Rows of snapshots delivered",
+            self.snapshot_rows.clone(),
+        );
+        registry.register(
+            "snapshot_tables",
+            "Tables that a snapshot has read to the end",
+            self.snapshot_tables.clone(),
+        );
+        registry.register(
+            "snapshot_tables_remaining",
+            "Tables of the present snapshot that are still to be read",
+            self.snapshot_remaining.clone(),
+        );
+        registry.register_with_unit(
+            "snapshot_table_progress",
+            "Share of the present table that was read, as estimated",
+            Unit::Other("ratio".to_owned()),
+            self.snapshot_progress.clone(),
+        );
+    }
+
     /// A batch is delivered.
     pub fn batch(&self, source: &str, batch: &Batch) {
         let source = of(source);
@@ -229,6 +265,18 @@ impl Metrics {
         self.bytes
             .get_or_create(&source)
             .inc_by(u64::try_from(batch.weight()).unwrap_or(u64::MAX));
+        if batch.is_snapshot {
+            self.snapshot_rows
+                .get_or_create(&source)
+                .inc_by(batch.changes.into());
+        }
+    }
+
+    /// A snapshot has come further.
+    pub fn snapshot(&self, source: &str, progress: &SnapshotProgress) {
+        if progress.is_done && progress.table.is_some() {
+            self.snapshot_tables.get_or_create(&of(source)).inc();
+        }
     }
 
     /// Reading waited for room in the window.
@@ -299,6 +347,13 @@ impl Metrics {
                 }
             }
             self.uptime.get_or_create(&label).set(source.uptime);
+            let snapshot = source.snapshot.as_ref();
+            self.snapshot_remaining
+                .get_or_create(&label)
+                .set(signed(snapshot.map_or(0, |progress| progress.remaining)));
+            self.snapshot_progress
+                .get_or_create(&label)
+                .set(snapshot.map_or(1.0, share));
         }
         self.in_flight_bytes.set(signed(present.in_flight.bytes));
         self.in_flight_items.set(signed(present.in_flight.items));
@@ -312,6 +367,15 @@ impl Metrics {
             let _ = write!(text, "# EOF");
         }
         text
+    }
+}
+
+/// How much of its table was read; 0 where that cannot be told.
+fn share(progress: &SnapshotProgress) -> f64 {
+    match progress.estimated_rows {
+        _ if progress.is_done => 1.0,
+        Some(rows) if rows > 0 => (progress.rows as f64 / rows as f64).min(1.0),
+        _ => 0.0,
     }
 }
 

@@ -498,8 +498,7 @@ impl Engine {
             return Err(invalid(sentence.to_owned()));
         };
         if !source.has_snapshots() {
-            let sentence =
-                "This source has no snapshots: its oplog is read (`log`), or it is polled (`capture`).";
+            let sentence = "This source has no snapshots: it is polled (`capture`).";
             return Err(invalid(sentence.to_owned()));
         }
         if let Err(problems) = source.filter(&patterns) {
@@ -603,11 +602,11 @@ fn polled<D: Database + 'static>(
 /// The connector that reads the log of a source, joined with the rows of its tables.
 fn log_connector(source: &SourceConfig, settings: Settings, requests: &Arc<Requests>) -> Box<dyn Connector> {
     let (log, chunks): (Box<dyn Connector>, Box<dyn Chunks>) = match &source.connector {
-        ConnectorConfig::Mongodb(config) if config.log == MongodbLog::Oplog => {
-            return Box::new(OplogConnector::new(source, config, settings));
-        }
         ConnectorConfig::Mongodb(config) => (
-            Box::new(MongodbConnector::new(source, config, settings)),
+            match config.log {
+                MongodbLog::ChangeStream => Box::new(MongodbConnector::new(source, config, settings)),
+                MongodbLog::Oplog => Box::new(OplogConnector::new(source, config, settings)),
+            },
             Box::new(MongodbChunks::new(source, config, settings)),
         ),
         ConnectorConfig::Mysql(config) => (

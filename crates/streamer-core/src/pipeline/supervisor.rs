@@ -336,6 +336,7 @@ impl Supervisor {
             tracing::info!(table, rows, remaining, done = progress.is_done, "Snapshot.");
         }
         self.shared.board.snapshot(self.index, progress);
+        self.shared.metrics.snapshot(&self.name, progress);
         let notice = notice::snapshot(&self.name, progress);
         self.notify_at(notice, progress.position.as_ref());
         self.shared.announce();

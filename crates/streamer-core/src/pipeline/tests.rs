@@ -10,7 +10,7 @@ use super::rig::{Rig, Step, ToChannel, batch, beat, configuration, kind, lost, r
 use super::*;
 use crate::code::Retry;
 use crate::event::Batch;
-use crate::source::{Gap, GapReason, Item};
+use crate::source::{Gap, GapReason, Item, SnapshotProgress, TableRef};
 
 const DEADLINE: Duration = Duration::from_secs(5);
 
@@ -454,7 +454,28 @@ async fn log_records_are_dropped_and_counted_when_nobody_takes_them() {
 
 #[tokio::test(start_paused = true)]
 async fn metrics_are_in_base_units() {
-    let script = vec![Step::Connect, batch(100), beat(), lost(), Step::Connect];
+    let told = |table: &str, rows, is_done, remaining| {
+        Step::Item(Item::Snapshot(SnapshotProgress {
+            id: "s".into(),
+            table: Some(TableRef {
+                database: "d".into(),
+                table: table.into(),
+            }),
+            rows,
+            estimated_rows: Some(8),
+            is_done,
+            remaining,
+            is_last: false,
+            position: None,
+        }))
+    };
+    let rows = Step::Item(Item::Batch(Batch {
+        changes: 2,
+        is_snapshot: true,
+        ..Batch::default()
+    }));
+    let mut script = vec![Step::Connect, batch(100), beat(), told("t", 0, true, 1), rows];
+    script.extend([told("u", 2, false, 1), lost(), Step::Connect]);
     let mut rig = Rig::with(vec![("a", script)], |config| {
         config.sources[0].continues_after_gap = true;
     });
@@ -462,11 +483,15 @@ async fn metrics_are_in_base_units() {
     rig.notice("reconnect").await;
     let text = rig.engine.metrics();
     for line in [
-        "streamer_changes_total{source=\"a\"} 1",
-        "streamer_delivered_bytes_total{source=\"a\"} 164",
+        "streamer_snapshot_rows_total{source=\"a\"} 2",
+        "streamer_snapshot_tables_total{source=\"a\"} 1",
+        "streamer_snapshot_tables_remaining{source=\"a\"} 1",
+        "streamer_snapshot_table_progress_ratio{source=\"a\"} 0.25",
+        "streamer_changes_total{source=\"a\"} 3",
+        "streamer_delivered_bytes_total{source=\"a\"} 228",
         "streamer_reconnects_total{source=\"a\"} 1",
         "streamer_errors_total{source=\"a\",code=\"ERR_STREAMER_CONNECTION_LOST\"} 1",
-        "streamer_state{source=\"a\",state=\"streaming\"} 1",
+        "streamer_state{source=\"a\",state=\"snapshotting\"} 1",
         "streamer_state{source=\"a\",state=\"failed\"} 0",
         "streamer_heartbeat_round_trip_seconds{source=\"a\"} 0.001",
         "streamer_in_flight_limit_bytes 65536",

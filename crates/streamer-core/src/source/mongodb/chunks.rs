@@ -1,8 +1,10 @@
-//! Documents of collections, read as they were at the cluster time at which the change stream stands.
+//! Documents of collections, read as they were at the cluster time at which the change stream, or the oplog's reader, stands.
 //!
 //! Every snapshot read names its time (`readConcern: snapshot`, `atClusterTime`), so the place comes first here: the stream
 //! stands at the end of a batch of the server, whose token begins with the time up to which everything was handed over, and
-//! documents are read as they were then. The server keeps that for a while (`minSnapshotHistoryWindowInSeconds`, five minutes); a
+//! documents are read as they were then. A place in the oplog is such a time itself; the server answers once a majority has
+//! what was before it. Where that is rolled back instead, the documents are those of the other history, whose entries the
+//! reader goes back to. The server keeps that for a while (`minSnapshotHistoryWindowInSeconds`, five minutes); a
 //! stream that is further behind is waited for.
 //!
 //! Of an operation of exactly that time, events may still come behind its documents: they say what the documents show already.
@@ -122,6 +124,7 @@ impl MongodbChunks {
         let time = match &start {
             Offset::Mongodb(MongodbOffset::Token { token, .. }) => MongodbOffset::time_of(token),
             Offset::Mongodb(MongodbOffset::Time { seconds, increment }) => Some((*seconds, *increment)),
+            Offset::Mongodb(MongodbOffset::Oplog(optime)) => Some((optime.seconds, optime.increment)),
             _ => None,
         };
         let (time, increment) = time.ok_or_else(|| {

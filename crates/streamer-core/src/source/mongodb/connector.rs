@@ -9,7 +9,8 @@ use tokio::time::{Instant, timeout, timeout_at};
 
 use super::connect::{Connected, connect};
 use super::failure::{Hindrance, Remedy, client_error, culprit, remedy};
-use super::preflight::{self, Server, now_ms};
+use super::preflight::{self, Server};
+use super::pulse::Pulse;
 use super::reader::{Demands, Limits, Reader, Taken};
 use super::resume::{Resume, Token};
 use super::scope::Scope;
@@ -74,11 +75,7 @@ struct Running {
     culprit: Option<String>,
     /// Openings since the last answer.
     openings: u32,
-    fresh_until_ms: f64,
-    /// When the last beat was handed over.
-    beaten: Option<Instant>,
-    /// Least time between beats that busy answers give.
-    pace: Duration,
+    pulse: Pulse,
     /// A transaction's newest change waits for the proof that it is the last, and behind it the beat of its answer.
     held: Option<Beat>,
     /// When the server was last asked for that proof.
@@ -121,7 +118,7 @@ impl MongodbConnector {
         }
         if let (Some(warning), Some(reader), false) = (warning, &mut self.reader, self.has_warned) {
             self.has_warned = true;
-            reader.ready.push_back(Item::Warning(warning));
+            reader.output.ready.push_back(Item::Warning(warning));
         }
         self.running = Some(Running {
             connected,
@@ -131,9 +128,7 @@ impl MongodbConnector {
             hindrance: Hindrance::Large,
             culprit: None,
             openings: 0,
-            fresh_until_ms: 0.0,
-            beaten: None,
-            pace: self.settings.heartbeat.interval / 2,
+            pulse: Pulse::new(self.settings.heartbeat.interval),
             held: None,
             asked_for_end: None,
         });
@@ -308,7 +303,7 @@ impl MongodbConnector {
         // An error of it is not the stream's.
         let has_more = timeout(END_ANSWER, question).await.ok()?.ok()??;
         if !has_more {
-            reader.end_transaction();
+            reader.output.end_transaction();
         }
         Some(has_more)
     }
@@ -316,7 +311,7 @@ impl MongodbConnector {
     async fn next_item(&mut self) -> Result<Item> {
         loop {
             let reader = self.reader.as_mut().ok_or_else(not_connected)?;
-            if let Some(item) = reader.ready.pop_front() {
+            if let Some(item) = reader.output.ready.pop_front() {
                 return Ok(item);
             }
             if let Some(failure) = self.failure.take() {
@@ -361,7 +356,7 @@ impl MongodbConnector {
         };
         running.openings = 0;
         running.held = None;
-        while reader.ready.is_empty() {
+        while reader.output.ready.is_empty() {
             let Some(event) = stream.event()? else {
                 let answer = stream.finish();
                 running.finish(reader, &answer);
@@ -443,34 +438,15 @@ impl Running {
         }
         // A router may have nothing to say because a shard has not answered yet.
         if answer.is_empty && !self.server.is_router {
-            reader.end_transaction();
+            reader.output.end_transaction();
         }
         if answer.is_empty && self.mode != Mode::Whole {
             // What was too large is behind us, or was never wanted.
             self.mode = Mode::Whole;
             self.stream = None;
         }
-        let round_trip_ms = self.server.round_trip.as_secs_f64() * 1000.0;
-        let took_ms = answer.took.as_secs_f64() * 1000.0;
-        // An empty answer was true when the server gave it, one with events when it was asked.
-        let mut fresh = answer.asked_ms;
-        if answer.is_empty {
-            fresh += (took_ms - round_trip_ms).max(0.0);
-        }
-        // A member that has heard of newer operations vouches only for those that it has seen.
-        if let (Some(seen), Some(known)) = (answer.operation_time, answer.cluster_time)
-            && (seen.time, seen.increment) < (known.time, known.increment)
-        {
-            fresh = fresh.min(f64::from(seen.time) * 1000.0 - self.server.clock_offset_ms);
-        }
-        self.fresh_until_ms = self.fresh_until_ms.max(fresh.min(now_ms()));
-        self.held = Some(Beat {
-            fresh_until_ms: self.fresh_until_ms,
-            round_trip_ms,
-            clock_offset_ms: Some(self.server.clock_offset_ms),
-            position: reader.position(),
-        });
-        if !reader.has_open_end() || self.server.is_router {
+        self.held = Some(self.pulse.feel(&self.server, answer, reader.position()));
+        if !reader.output.has_open_end() || self.server.is_router {
             self.release(reader);
         }
     }
@@ -479,12 +455,9 @@ impl Running {
     fn release(&mut self, reader: &mut Reader) {
         let has_batch = reader.flush();
         let Some(beat) = self.held.take() else { return };
-        // Under load answers come by the hundred; each beat is a call into JavaScript.
-        if has_batch && self.beaten.is_some_and(|at| at.elapsed() < self.pace) {
-            return;
+        if self.pulse.is_due(has_batch) {
+            reader.output.ready.push_back(Item::Beat(beat));
         }
-        self.beaten = Some(Instant::now());
-        reader.ready.push_back(Item::Beat(beat));
     }
 }
 
@@ -518,7 +491,7 @@ impl Connector for MongodbConnector {
     }
 
     fn found_gap(&self) -> Option<Gap> {
-        match self.reader.as_ref()?.ready.front()? {
+        match self.reader.as_ref()?.output.ready.front()? {
             Item::Gap(gap) => Some(gap.clone()),
             _ => None,
         }

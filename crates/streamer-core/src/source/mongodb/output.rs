@@ -59,21 +59,33 @@ impl Output {
         }
     }
 
-    /// Hands over what was written.
-    pub fn flush(&mut self) {
+    /// Hands over what was written; returns whether anything was.
+    pub fn flush(&mut self) -> bool {
         // Its record is in the batch that leaves.
         self.last = None;
-        if !self.writer.is_empty() {
+        let has_batch = !self.writer.is_empty();
+        if has_batch {
             self.ready.push_back(Item::Batch(self.writer.take()));
         }
+        has_batch
+    }
+
+    /// Whether a batch is full of what was written.
+    pub fn is_full(&self) -> bool {
+        self.writer.changes() >= self.limits.changes || self.writer.weight() >= self.limits.bytes
     }
 
     /// Hands over what was written where a batch is full of it. Called in front of a change, so that the last one of a
     /// transaction can still be marked when its end is read.
     pub fn make_room(&mut self) {
-        if self.writer.changes() >= self.limits.changes || self.writer.weight() >= self.limits.bytes {
+        if self.is_full() {
             self.flush();
         }
+    }
+
+    /// Whether the newest change may be the last of its transaction, and nobody knows yet.
+    pub const fn has_open_end(&self) -> bool {
+        self.last.is_some()
     }
 
     /// The transaction of the newest change is over.
@@ -138,9 +150,6 @@ impl Output {
         (from, to): ((&str, &str), (&str, &str)),
         is_over_target: bool,
     ) {
-        if !self.tables.includes(from.0, from.1) && !self.tables.includes(to.0, to.1) {
-            return;
-        }
         let name = format!("{}.{}", to.0, to.1);
         let rename = (Operation::Rename, from.0, from.1, name.as_str());
         if is_over_target {

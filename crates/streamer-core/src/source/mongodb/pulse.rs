@@ -7,7 +7,7 @@ use tokio::time::Instant;
 
 use super::preflight::{Server, now_ms};
 use super::stream::Answer;
-use crate::source::{Beat, Item};
+use crate::source::Beat;
 
 /// What is known of a connection.
 pub struct Pulse {
@@ -28,13 +28,8 @@ impl Pulse {
         }
     }
 
-    /// What an answer proves, once all that it held was handed over; `None` where a beat was handed over a moment ago.
-    pub fn beat(
-        &mut self,
-        server: &Server,
-        answer: &Answer,
-        position: impl FnOnce() -> Arc<str>,
-    ) -> Option<Item> {
+    /// What an answer proves, once all that it held was handed over.
+    pub fn feel(&mut self, server: &Server, answer: &Answer, position: Arc<str>) -> Beat {
         let round_trip_ms = server.round_trip.as_secs_f64() * 1000.0;
         let took_ms = answer.took.as_secs_f64() * 1000.0;
         // An empty answer was true when the server gave it, one with events when it was asked.
@@ -49,16 +44,20 @@ impl Pulse {
             fresh = fresh.min(f64::from(seen.time) * 1000.0 - server.clock_offset_ms);
         }
         self.fresh_until_ms = self.fresh_until_ms.max(fresh.min(now_ms()));
-        // Under load answers come by the hundred; each beat is a call into JavaScript.
-        if !answer.is_empty && self.beaten.is_some_and(|at| at.elapsed() < self.pace) {
-            return None;
-        }
-        self.beaten = Some(Instant::now());
-        Some(Item::Beat(Beat {
+        Beat {
             fresh_until_ms: self.fresh_until_ms,
             round_trip_ms,
             clock_offset_ms: Some(server.clock_offset_ms),
-            position: position(),
-        }))
+            position,
+        }
+    }
+
+    /// Whether a beat is to be handed over. Under load answers come by the hundred; each beat is a call into JavaScript.
+    pub fn is_due(&mut self, is_busy: bool) -> bool {
+        if is_busy && self.beaten.is_some_and(|at| at.elapsed() < self.pace) {
+            return false;
+        }
+        self.beaten = Some(Instant::now());
+        true
     }
 }

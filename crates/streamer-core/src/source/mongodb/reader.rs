@@ -1,23 +1,21 @@
 //! From events to batches: filter, transactions, shapes, and where reading goes on.
 
-use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use bson::{RawDocument, RawDocumentBuf, Timestamp};
 
-use super::event::{Event, missing_field, undecodable, write_changed, write_id};
+use super::event::{Event, missing_field, undecodable, write_id};
 use super::failure::Hindrance;
-use super::output;
+use super::output::{Origin, Output, TableChange, statement};
 use super::resume::{Resume, Token};
 use super::transaction::Transactions;
 use crate::code::Code;
 use crate::config::{BeforeChange, FullDocument, MongodbConfig, TableFilter};
 use crate::error::{Error, Result};
-use crate::event::{
-    BatchWriter, DocumentChange, LastMark, Operation, Shape, ShapeId, TableLayout, Transaction,
-};
+use crate::event::{DocumentChange, Operation};
 use crate::offset::{MongodbOffset, Within};
-use crate::source::{Gap, GapReason, Item, SchemaChange};
+use crate::source::{Gap, GapReason, Item};
 
 /// Largest event that is put together from its fragments, in bytes: two images and a description.
 const MAX_ASSEMBLED: usize = 64 << 20;
@@ -77,10 +75,40 @@ struct Imageless {
     tables: BTreeSet<String>,
 }
 
+/// Where an event stands; with its transaction and how many of its changes were met, where it belongs to one.
+struct Stand<'a> {
+    token: &'a str,
+    within: Option<(&'a str, u32)>,
+}
+
+impl Origin for Stand<'_> {
+    fn write_id(&self, text: &mut String) {
+        write_id(text, self.token);
+    }
+
+    fn write_position(&self, text: &mut String) {
+        MongodbOffset::write_position(text, self.token, false);
+        if let Some((transaction, changes)) = self.within {
+            text.push('+');
+            text.push_str(transaction);
+            text.push('/');
+            text.push_str(&changes.to_string());
+        }
+    }
+}
+
+/// An event stands alone.
+fn alone<'a>(event: &'a Event<'_>) -> Stand<'a> {
+    Stand {
+        token: &event.token,
+        within: None,
+    }
+}
+
 /// Writes events into batches.
 pub struct Reader {
-    /// What is ready to be handed over.
-    pub ready: VecDeque<Item>,
+    /// What was written.
+    pub output: Output,
     /// Where reading began, while no token is known.
     resume: Resume,
     /// The newest token; empty while `resume` holds the place.
@@ -88,19 +116,9 @@ pub struct Reader {
     is_invalidate: bool,
     /// The server does not find the token: what happened at its time is sent again, and passed over.
     is_unknown: bool,
-    writer: BatchWriter,
-    limits: Limits,
     demands: Demands,
     imageless: Option<Imageless>,
-    tables: TableFilter,
-    /// Tables that were met, as `database.table`; `None` where the filter leaves them out.
-    shapes: HashMap<String, Option<ShapeId>>,
-    /// The name that was looked up last, and a buffer for the next.
-    name: String,
-    shape: Option<ShapeId>,
-    next_shape: ShapeId,
     transactions: Transactions,
-    last: Option<LastMark>,
     fragments: Vec<u8>,
 }
 
@@ -114,22 +132,14 @@ impl Reader {
         within: Option<Within>,
     ) -> Self {
         Self {
-            ready: VecDeque::new(),
+            output: Output::new(tables, limits),
             resume,
             token: String::new(),
             is_invalidate: false,
             is_unknown: false,
-            writer: BatchWriter::new(),
-            limits,
             demands,
             imageless: None,
-            tables,
-            shapes: HashMap::new(),
-            name: String::new(),
-            shape: None,
-            next_shape: 0,
             transactions: Transactions::behind(within),
-            last: None,
             fragments: Vec::new(),
         }
     }
@@ -187,7 +197,7 @@ impl Reader {
             return;
         }
         if MongodbOffset::time_of(token) > MongodbOffset::time_of(&self.token) {
-            self.end_transaction();
+            self.output.end_transaction();
         }
         self.set_token(token, false);
     }
@@ -206,12 +216,7 @@ impl Reader {
 
     /// Hands over what was written; returns whether anything was.
     pub fn flush(&mut self) -> bool {
-        // Its record is in the batch that leaves.
-        self.last = None;
-        let has_batch = !self.writer.is_empty();
-        if has_batch {
-            self.ready.push_back(Item::Batch(self.writer.take()));
-        }
+        let has_batch = self.output.flush();
         if let Some(Imageless { from, tables }) = self.imageless.take() {
             let tables = tables.into_iter().collect();
             self.report(from, Some(tables), Hindrance::NoImage.error());
@@ -222,18 +227,6 @@ impl Reader {
     /// The cluster time of the newest event.
     pub fn time(&self) -> Option<(u32, u32)> {
         MongodbOffset::time_of(&self.token)
-    }
-
-    /// Whether the newest change may be the last of its transaction, and nobody knows yet.
-    pub fn has_open_end(&self) -> bool {
-        self.last.is_some()
-    }
-
-    /// Nothing follows in the transaction of the newest change.
-    pub fn end_transaction(&mut self) {
-        if let Some(mark) = self.last.take() {
-            self.writer.mark_last(mark);
-        }
     }
 
     /// Takes in an event.
@@ -308,9 +301,9 @@ impl Reader {
             }
         };
         if !continues {
-            self.end_transaction();
+            self.output.end_transaction();
         }
-        if self.writer.changes() >= self.limits.changes || self.writer.weight() >= self.limits.bytes {
+        if self.output.is_full() {
             self.flush();
         }
         let mut is_invalidate = false;
@@ -319,8 +312,8 @@ impl Reader {
             "update" => self.document(event, Operation::Update)?,
             "replace" => self.document(event, Operation::Replace)?,
             "delete" => self.document(event, Operation::Delete)?,
-            "drop" => self.table(event, &[(Operation::Drop, event.database, event.table, "")])?,
-            "dropDatabase" => self.table(event, &[(Operation::Drop, event.database, "", "")])?,
+            "drop" => self.table(event, (Operation::Drop, event.database, event.table, ""))?,
+            "dropDatabase" => self.table(event, (Operation::Drop, event.database, "", ""))?,
             "rename" => self.rename(event)?,
             "invalidate" => is_invalidate = true,
             // Nothing but a change of a document has a key: a stage of the user's has renamed what happened to it.
@@ -338,7 +331,7 @@ impl Reader {
     }
 
     fn document(&mut self, event: &Event<'_>, operation: Operation) -> Result<()> {
-        let Some(shape) = self.shape_of(event.database, event.table) else {
+        let Some(shape) = self.output.shape_of(event.database, event.table) else {
             return self.unwatched();
         };
         if self.demands.lacks(event, operation) {
@@ -347,7 +340,9 @@ impl Reader {
                 from,
                 tables: BTreeSet::new(),
             });
-            imageless.tables.insert(self.name.clone());
+            imageless
+                .tables
+                .insert(format!("{}.{}", event.database, event.table));
         }
         let key = event.key.ok_or_else(|| missing_field("documentKey"))?;
         let is_in_transaction = !self.transactions.id().is_empty();
@@ -367,26 +362,12 @@ impl Reader {
             after: event.after.map_or(&[], RawDocument::as_bytes),
             update: event.update.map_or(&[], RawDocument::as_bytes),
         };
-        let transaction = self.transactions.id();
-        let mark = self.writer.put_document(
-            &change,
-            |text| write_id(text, &event.token),
-            |text| {
-                MongodbOffset::write_position(text, &event.token, false);
-                if is_in_transaction {
-                    text.push('+');
-                    text.push_str(transaction);
-                    text.push('/');
-                    text.push_str(&(u64::from(index) + 1).to_string());
-                }
-            },
-            |text| {
-                if let Some(update) = event.update {
-                    write_changed(text, update);
-                }
-            },
-        );
-        self.last = is_in_transaction.then_some(mark);
+        let within = is_in_transaction.then(|| (self.transactions.id(), index.saturating_add(1)));
+        let stand = Stand {
+            token: &event.token,
+            within,
+        };
+        self.output.document(&stand, &change);
         Ok(())
     }
 
@@ -400,74 +381,43 @@ impl Reader {
     }
 
     fn rename(&mut self, event: &Event<'_>) -> Result<()> {
-        let (to_database, to_table) = event.to.unwrap_or_default();
-        let to = format!("{to_database}.{to_table}");
-        let rename = (Operation::Rename, event.database, event.table, to.as_str());
+        let (from, to) = ((event.database, event.table), event.to.unwrap_or_default());
         let is_over_target = event
             .description
             .is_some_and(|description| !matches!(description.get("dropTarget"), Ok(None) | Err(_)));
-        let is_watched =
-            self.tables.includes(event.database, event.table) || self.tables.includes(to_database, to_table);
-        if !is_watched {
+        let tables = &self.output.tables;
+        if !tables.includes(from.0, from.1) && !tables.includes(to.0, to.1) {
             return self.unwatched();
         }
-        if is_over_target {
-            self.table_changes(event, &[(Operation::Drop, to_database, to_table, ""), rename]);
-        } else {
-            self.table_changes(event, &[rename]);
-        }
+        let before = self.position();
+        let names = (from, to);
+        self.output
+            .rename(&alone(event), event.committed_ms(), before, names, is_over_target);
         Ok(())
     }
 
-    fn table(&mut self, event: &Event<'_>, changes: &[(Operation, &str, &str, &str)]) -> Result<()> {
-        let is_watched = if event.table.is_empty() {
-            self.tables.concerns_database(event.database)
-        } else {
-            self.tables.includes(event.database, event.table)
-        };
-        if !is_watched {
+    fn table(&mut self, event: &Event<'_>, change: TableChange<'_>) -> Result<()> {
+        if !self.output.concerns(event.database, event.table) {
             return self.unwatched();
         }
-        self.table_changes(event, changes);
+        let before = self.position();
+        self.output
+            .table_changes(&alone(event), event.committed_ms(), before, &[change]);
         Ok(())
-    }
-
-    fn table_changes(&mut self, event: &Event<'_>, changes: &[(Operation, &str, &str, &str)]) {
-        let mut id = String::new();
-        write_id(&mut id, &event.token);
-        let transaction = Transaction {
-            id: id.into(),
-            committed_ms: event.committed_ms(),
-            position_before: self.position(),
-        };
-        self.writer.begin_transaction(transaction, 0);
-        for (operation, database, table, renamed_to) in changes {
-            self.writer.table_change(*operation, database, table, renamed_to);
-        }
-        let mut position = String::new();
-        MongodbOffset::write_position(&mut position, &event.token, false);
-        self.writer.commit(&position.into());
     }
 
     /// What changed a definition: `create`, `createIndexes`, `dropIndexes`, `modify`, `shardCollection`, …
     fn definition(&mut self, event: &Event<'_>) -> Result<()> {
-        let is_watched = if event.table.is_empty() {
-            self.tables.concerns_database(event.database)
-        } else {
-            self.tables.includes(event.database, event.table)
-        };
-        if !is_watched {
+        if !self.output.concerns(event.database, event.table) {
             return self.unwatched();
         }
         self.flush();
-        let mut position = String::new();
-        MongodbOffset::write_position(&mut position, &event.token, false);
-        self.ready.push_back(Item::Schema(SchemaChange {
-            database: event.database.into(),
-            table: Some(event.table).filter(|table| !table.is_empty()).map(Arc::from),
-            statement: Some(statement(event).into()),
-            position: position.into(),
-        }));
+        let description = event
+            .description
+            .and_then(|description| bson::Document::try_from(description).ok());
+        let statement = statement(event.operation, event.table, description);
+        self.output
+            .schema(&alone(event), event.database, event.table, statement);
         Ok(())
     }
 
@@ -479,7 +429,7 @@ impl Reader {
 
     /// Something is missing between a place and the present one.
     fn report(&mut self, from: Arc<str>, tables: Option<Vec<String>>, error: Error) {
-        self.ready.push_back(Item::Gap(Gap {
+        self.output.ready.push_back(Item::Gap(Gap {
             from: Some(from).filter(|text| !text.is_empty()),
             to: Some(self.position()).filter(|text| !text.is_empty()),
             tables,
@@ -493,7 +443,7 @@ impl Reader {
         self.flush();
         let from = self.position();
         self.jump(instead);
-        self.ready.push_back(Item::Gap(Gap {
+        self.output.ready.push_back(Item::Gap(Gap {
             from: Some(from).filter(|text| !text.is_empty()),
             to: self.resume.position(),
             tables: None,
@@ -509,56 +459,6 @@ impl Reader {
         self.set_token(&event.token, event.operation == "invalidate");
         Ok(())
     }
-
-    fn shape_of(&mut self, database: &str, table: &str) -> Option<ShapeId> {
-        let is_same = self
-            .name
-            .strip_prefix(database)
-            .and_then(|rest| rest.strip_prefix('.'))
-            .is_some_and(|rest| rest == table);
-        if is_same {
-            return self.shape;
-        }
-        self.name.clear();
-        self.name.push_str(database);
-        self.name.push('.');
-        self.name.push_str(table);
-        self.shape = match self.shapes.get(&self.name) {
-            Some(shape) => *shape,
-            None => self.define(database, table),
-        };
-        self.shape
-    }
-
-    fn define(&mut self, database: &str, table: &str) -> Option<ShapeId> {
-        let shape = self.tables.includes(database, table).then(|| {
-            let id = self.next_shape;
-            self.next_shape += 1;
-            let layout = TableLayout {
-                database: database.to_owned(),
-                table: table.to_owned(),
-                columns: Vec::new(),
-                key: Vec::new(),
-            };
-            self.writer.define(Arc::new(Shape {
-                id,
-                layout: Arc::new(layout),
-                present: Vec::new(),
-                synthetic: false,
-            }));
-            id
-        });
-        self.shapes.insert(self.name.clone(), shape);
-        shape
-    }
-}
-
-/// A command-like text of what changed: `{"createIndexes":"orders","indexes":[…]}`.
-fn statement(event: &Event<'_>) -> String {
-    let description = event
-        .description
-        .and_then(|description| bson::Document::try_from(description).ok());
-    output::statement(event.operation, event.table, description)
 }
 
 #[cfg(test)]

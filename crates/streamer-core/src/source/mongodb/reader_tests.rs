@@ -40,7 +40,7 @@ fn changes(reader: &mut Reader) -> Vec<u32> {
         Item::Batch(batch) => batch.changes,
         _ => 0,
     };
-    reader.ready.drain(..).map(count).collect()
+    reader.output.ready.drain(..).map(count).collect()
 }
 
 #[test]
@@ -58,7 +58,7 @@ fn fragments_become_one_event() {
     };
     assert_eq!(take(&mut reader, &second), Taken::Done);
     reader.flush();
-    let Some(Item::Batch(batch)) = reader.ready.pop_front() else {
+    let Some(Item::Batch(batch)) = reader.output.ready.pop_front() else {
         panic!("no batch");
     };
     assert_eq!(batch.changes, 1);
@@ -75,7 +75,7 @@ fn a_change_is_the_last_of_its_transaction_where_that_is_known() {
     // The seventh number of a record says it.
     let last = |reader: &mut Reader| {
         reader.flush();
-        match reader.ready.pop_front() {
+        match reader.output.ready.pop_front() {
             Some(Item::Batch(batch)) => batch
                 .numbers
                 .chunks(14)
@@ -152,7 +152,7 @@ fn definitions_stand_behind_the_changes_before_them() {
     let mut create = event(2, "createIndexes", "t");
     create.insert("operationDescription", doc! { "indexes": [{ "name": "a_1" }] });
     take(&mut reader, &create);
-    let items: Vec<_> = reader.ready.drain(..).collect();
+    let items: Vec<_> = reader.output.ready.drain(..).collect();
     let [Item::Batch(_), Item::Schema(schema)] = items.as_slice() else {
         panic!("{items:?}");
     };
@@ -180,7 +180,7 @@ fn changes_without_a_required_image_are_one_gap_behind_them() {
     take(&mut reader, &update);
     take(&mut reader, &event(3, "delete", "u"));
     reader.flush();
-    let (batch, gap) = (reader.ready.pop_front(), reader.ready.pop_front());
+    let (batch, gap) = (reader.output.ready.pop_front(), reader.output.ready.pop_front());
     assert!(matches!(batch, Some(Item::Batch(batch)) if batch.changes == 3));
     let Some(Item::Gap(gap)) = gap else {
         panic!("no gap")
@@ -193,7 +193,7 @@ fn changes_without_a_required_image_are_one_gap_behind_them() {
         .take_reduced(&RawDocumentBuf::try_from(&event(4, "delete", "t")).unwrap())
         .unwrap();
     reader.flush();
-    assert_eq!(reader.ready.len(), 1);
+    assert_eq!(reader.output.ready.len(), 1);
 }
 
 #[test]
@@ -223,7 +223,7 @@ fn a_token_that_the_server_does_not_find_is_passed_by_its_time() {
     let mut reader = reader(&["*"]);
     take(&mut reader, &event(2, "insert", "t"));
     reader.flush();
-    reader.ready.clear();
+    reader.output.ready.clear();
     let place = reader.position();
     assert!(reader.locate());
     assert_eq!(

@@ -29,7 +29,7 @@ use crate::source::mongodb::preflight::{self, Server};
 use crate::source::mongodb::pulse::Pulse;
 use crate::source::mongodb::reader::Limits;
 use crate::source::mongodb::stream::Stream;
-use crate::source::{Connector, Gap, Item, Settings};
+use crate::source::{Connector, Gap, Item, Settings, Steer};
 
 /// How often a place is looked for in a row, before the supervisor takes over.
 const MAX_OPENINGS: u32 = 8;
@@ -49,6 +49,8 @@ pub struct OplogConnector {
     failure: Option<Error>,
     /// Grows while answers do not come in time: a large one may need longer than the heartbeat allows.
     patience: Duration,
+    /// Reading stops between two entries, at the end of an answer of the server; whether it said so.
+    held: Option<bool>,
 }
 
 struct Running {
@@ -75,11 +77,13 @@ impl OplogConnector {
             reader: None,
             running: None,
             failure: None,
+            held: None,
         }
     }
 
     async fn open(&mut self) -> Result<()> {
         self.running = None;
+        self.held = None;
         if let From::Position(position) = &self.from {
             optime_of(position)?;
         }
@@ -240,6 +244,17 @@ impl OplogConnector {
                 return Err(failure);
             }
             let running = self.running.as_mut().ok_or_else(not_connected)?;
+            match &mut self.held {
+                Some(is_told @ false) if running.is_at_end() && reader.is_between_entries() => {
+                    *is_told = true;
+                    return Ok(Item::Held {
+                        turn: 0,
+                        is_exact: true,
+                    });
+                }
+                Some(true) => std::future::pending().await,
+                _ => {}
+            }
             let result = match (&mut running.work, &running.stream) {
                 (Some(work), _) => match work.step(reader, &running.member).await {
                     Ok(Step::Done) => {
@@ -280,8 +295,10 @@ impl OplogConnector {
                     reader.advance(newest);
                 }
                 reader.output.flush();
-                let beat = running.pulse.beat(&running.server, &answer, || reader.position());
-                reader.output.ready.extend(beat);
+                let beat = running.pulse.feel(&running.server, &answer, reader.position());
+                if running.pulse.is_due(!answer.is_empty) {
+                    reader.output.ready.push_back(Item::Beat(beat));
+                }
                 return Ok(());
             };
             let entry = Entry::read(raw)?;
@@ -327,6 +344,13 @@ fn stepped_down() -> Error {
     )
 }
 
+impl Running {
+    /// Whether everything that the server has answered was taken in.
+    fn is_at_end(&self) -> bool {
+        self.work.is_none() && self.stream.as_ref().is_some_and(|stream| !stream.has_batch())
+    }
+}
+
 impl Connector for OplogConnector {
     fn connect(&mut self) -> BoxFuture<'_, Result<()>> {
         self.open().boxed()
@@ -347,6 +371,14 @@ impl Connector for OplogConnector {
     fn position(&mut self) -> Option<Arc<str>> {
         let position = self.reader.as_ref()?.position();
         (!position.is_empty()).then_some(position)
+    }
+
+    /// A view is of the place at which reading stands, so it stands where it should.
+    fn steer(&mut self, to: Steer) {
+        self.held = match to {
+            Steer::Free => None,
+            Steer::Hold | Steer::Until(_) => Some(false),
+        };
     }
 
     fn witness(&self) -> Option<Arc<str>> {

@@ -105,6 +105,11 @@ impl OplogReader {
         text.into()
     }
 
+    /// Whether the place has an entry before it, and nothing of the one behind it was handed over.
+    pub const fn is_between_entries(&self) -> bool {
+        !self.is_unread && self.within.is_none()
+    }
+
     /// Reading goes on at another place.
     pub fn jump(&mut self, at: OpTime, is_unread: bool) {
         self.at = at;

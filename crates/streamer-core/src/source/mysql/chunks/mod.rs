@@ -4,6 +4,7 @@
 //! |---|---|
 //! | MariaDB | `Binlog_snapshot_file` and `Binlog_snapshot_position` inside `START TRANSACTION WITH CONSISTENT SNAPSHOT`: exact |
 //! | MySQL with GTIDs | between `gtid_executed` before the snapshot, all of which is visible (a transaction is added to it after the engines have committed it), and `gtid_owned` and `gtid_executed` after it, beyond which nothing is: a view counts only where no transaction between the two touches the table |
+//! | the same, a table that is written to all the time | as before, while `LOCK TABLES … READ` holds its writers |
 //! | MySQL without GTIDs | the end of the log while `LOCK TABLES … READ` holds the writers of the one table, for the time of opening the snapshot: a writer's lock on the table ends after its commit is visible |
 //!
 //! The order of rows is that of the primary key. A table that has none, or one of a type that cannot be compared exactly, is read in
@@ -44,6 +45,12 @@ const CHUNK_BYTES: u64 = 8 << 20;
 /// How long a row is where nothing is known.
 const USUAL_ROW: u64 = 1 << 10;
 
+/// Views that are opened without a lock, before the table is taken for one that is written to all the time.
+const UNLOCKED_VIEWS: u32 = 3;
+
+/// Views of no use after which an account that may not lock is told that it should.
+const PATIENT_VIEWS: u32 = 30;
+
 /// Longest wait for a task that reads.
 const FAREWELL: Duration = Duration::from_secs(1);
 
@@ -66,6 +73,10 @@ pub struct MysqlChunks {
     running: Option<Running>,
     /// A view was of use since the connection of the log was made.
     is_anchored: bool,
+    /// Views that were opened since rows were read.
+    tries: u32,
+    /// The account may not lock.
+    refused: Option<Error>,
 }
 
 /// Rows that are on their way.
@@ -92,6 +103,8 @@ impl MysqlChunks {
             table: None,
             running: None,
             is_anchored: false,
+            tries: 0,
+            refused: None,
         }
     }
 
@@ -134,23 +147,44 @@ impl MysqlChunks {
 
     async fn open_view(&mut self, table: &TableRef) -> Result<View> {
         self.table = Some(table.clone());
+        if self.tries >= PATIENT_VIEWS
+            && let Some(refused) = self.refused.clone()
+        {
+            self.tries = 0;
+            return Err(refused);
+        }
         let (mut conn, facts) = self.lend().await?;
-        let opening = Opening {
+        let mut opening = Opening {
             facts: &facts,
             table,
+            locks: facts.has_gtids && self.tries >= UNLOCKED_VIEWS && self.refused.is_none(),
             wants_anchor: !self.is_anchored,
             config: &self.config,
             address: self.address,
         };
+        self.tries += 1;
         let mut locker = self.locker.take();
-        let view = view::open(&mut conn, &mut locker, &opening).await?;
+        let mut view = view::open(&mut conn, &mut locker, &opening).await;
+        if opening.locks
+            && let Err(error) = &view
+            && let Some(code @ (1044 | 1142 | 1205)) = server_code(error)
+        {
+            // It may not, or another waits: there may be a pause.
+            self.refused = (code != 1205).then(|| error.clone());
+            opening.locks = false;
+            view = view::open(&mut conn, &mut locker, &opening).await;
+        }
         self.locker = locker;
         self.conn = Some(conn);
-        Ok(view)
+        view
     }
 
     async fn read_rows(&mut self, wanted: Wanted<'_>) -> Result<Rows> {
         self.is_anchored = true;
+        if self.running.is_none() {
+            // The next view is opened without a lock, in case there is a pause.
+            self.tries = self.tries.saturating_sub(1).min(UNLOCKED_VIEWS - 1);
+        }
         if self.running.is_none()
             && let Some(rest) = self.begin(&wanted).await?
         {
@@ -274,11 +308,7 @@ impl MysqlChunks {
 
 /// What follows where a statement was refused because of what became of its table.
 fn rest_of(error: &Error) -> Option<Rest> {
-    match error
-        .details()
-        .get("serverCode")
-        .and_then(serde_json::Value::as_u64)
-    {
+    match server_code(error) {
         // It is gone, or its database.
         Some(1146 | 1049) => Some(Rest::Gone),
         // It was defined anew since the view was opened, or since its definition was read.
@@ -286,6 +316,10 @@ fn rest_of(error: &Error) -> Option<Rest> {
         Some(1412 | 1054 | 1176 | 1205) => Some(Rest::Table),
         _ => None,
     }
+}
+
+fn server_code(error: &Error) -> Option<u64> {
+    error.details().get("serverCode")?.as_u64()
 }
 
 fn nothing(rest: Rest) -> Rows {
@@ -321,6 +355,7 @@ impl Chunks for MysqlChunks {
             None => {
                 self.known.clear();
                 self.is_anchored = false;
+                self.refused = None;
             }
         }
     }

@@ -18,6 +18,8 @@ pub struct Opening<'a> {
     pub facts: &'a Facts,
     /// The table that is read from it.
     pub table: &'a TableRef,
+    /// The table is locked for the time of opening.
+    pub locks: bool,
     /// Nothing was read of the log yet, that would show whether the view holds it.
     pub wants_anchor: bool,
     /// For a second connection.
@@ -34,7 +36,7 @@ pub async fn open(conn: &mut Conn, locker: &mut Option<Conn>, opening: &Opening<
     let facts = opening.facts;
     let (low, high, end) = match () {
         () if facts.is_mariadb => mariadb(conn, opening).await?,
-        () if facts.has_gtids => gtids(conn).await?,
+        () if facts.has_gtids && !opening.locks => gtids(conn).await?,
         () => locked(conn, locker, opening).await?,
     };
     Ok(View {
@@ -97,7 +99,8 @@ async fn gtids(conn: &mut Conn) -> Result<Places> {
     Ok((Some(Offset::MysqlGtid(low)), Offset::MysqlGtid(high), None))
 }
 
-/// While a table is locked for reading no transaction that wrote to it is on its way, so the end of the log is the place.
+/// While a table is locked for reading no transaction that wrote to it is on its way, so the end of the log is the place, and between two
+/// sets of GTIDs lies none that touches it.
 async fn locked(conn: &mut Conn, locker: &mut Option<Conn>, opening: &Opening<'_>) -> Result<Places> {
     let mut other = match locker.take() {
         Some(other) => other,
@@ -106,13 +109,18 @@ async fn locked(conn: &mut Conn, locker: &mut Option<Conn>, opening: &Opening<'_
     let name = quoted(opening.table)?;
     run(&mut other, &format!("LOCK TABLES {name} READ")).await.map_err(|error| {
         error.with_advice(
-            "Without GTIDs, a snapshot locks each table for a moment: grant LOCK TABLES, or switch gtid_mode on.",
+            "Without GTIDs, and where a table is written to without a pause, a snapshot locks it for some milliseconds: grant LOCK TABLES.",
         )
     })?;
-    let high = end_of_log(conn, opening.facts).await;
+    let places = match opening.facts.has_gtids {
+        true => gtids(conn).await,
+        false => end_of_log(conn, opening.facts)
+            .await
+            .map(|high| (None, high, None)),
+    };
     run(&mut other, "UNLOCK TABLES").await?;
     *locker = Some(other);
-    Ok((None, high?, None))
+    places
 }
 
 async fn end_of_log(conn: &mut Conn, facts: &Facts) -> Result<Offset> {
