@@ -3,17 +3,27 @@
 //! `SELECT a, b FROM t WHERE id = ?` becomes `SELECT a, b, id FROM t WHERE id IN (?, …)`: the last column tells which rows answer which
 //! look-up. Only plain columns are asked for, so no row's answer depends on which other rows are asked for with it; and only by
 //! integer columns (see [`Plan`](super::Plan)), where equality is the same to us as to the server.
-
-use sqlparser::ast::{
-    Expr, Query, Select, SelectItem, SetExpr, Statement, TableFactor, TableWithJoins, Value,
-};
-use sqlparser::dialect::Dialect;
-use sqlparser::parser::Parser;
-
-use super::template::equality;
+//!
+//! The text is taken apart by its words alone, once it is known to be a SELECT that may be cached: names, dots, commas and stars, `FROM` a
+//! table, `WHERE` a column `= ?`. Whatever holds anything else (a parenthesis, a number, text, a comment) is no look-up.
 
 /// Most look-ups that are asked as one.
 pub const MAX_TOGETHER: usize = 64;
+
+/// What may stand behind SELECT, and is no column.
+const MODIFIERS: [&str; 11] = [
+    "all",
+    "distinct",
+    "distinctrow",
+    "high_priority",
+    "sql_big_result",
+    "sql_buffer_result",
+    "sql_cache",
+    "sql_calc_found_rows",
+    "sql_no_cache",
+    "sql_small_result",
+    "straight_join",
+];
 
 /// A look-up, as far as its text tells.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -25,30 +35,45 @@ pub struct Point {
 }
 
 impl Point {
-    /// Reads a query; `None` where it is anything else than a look-up.
-    pub(super) fn read(query: &Query, dialect: &dyn Dialect) -> Option<Self> {
-        let SetExpr::Select(select) = &*query.body else {
+    /// Reads the text of a SELECT that may be cached; `None` where it is anything else than a look-up.
+    pub(super) fn read(text: &str) -> Option<Self> {
+        let words = scan(text)?;
+        let mut rest = words.as_slice();
+        take(&mut rest, |word| word.is("select"))?;
+        if rest.first()?.is_one_of(&MODIFIERS) {
+            return None;
+        }
+        loop {
+            item(&mut rest)?;
+            if take(&mut rest, |word| word.text == ",").is_none() {
+                break;
+            }
+        }
+        let from = take(&mut rest, |word| word.is("from"))?;
+        name(&mut rest)?;
+        alias(&mut rest, "where");
+        let condition = take(&mut rest, |word| word.is("where"))?;
+        let equal = |word: &Word<'_>| word.text == "=";
+        let parameter = |word: &Word<'_>| word.text == "?";
+        let column = if take(&mut rest, parameter).is_some() {
+            take(&mut rest, equal)?;
+            name(&mut rest)?
+        } else {
+            let column = name(&mut rest)?;
+            take(&mut rest, equal)?;
+            take(&mut rest, parameter)?;
+            column
+        };
+        take(&mut rest, |word| word.text == ";");
+        let [.., last] = column else {
             return None;
         };
-        let (projection, table, condition) = pieces(select)?;
-        // Nothing stands in it but these: no order, no limit, no clause that is not known here.
-        let text = query.to_string();
-        if text != format!("SELECT {projection} FROM {table} WHERE {condition}") {
-            return None;
-        }
-        // And the text says what the query said.
-        let again = Parser::new(dialect)
-            .try_with_sql(&text)
-            .and_then(|mut parser| parser.parse_statements())
-            .ok()?;
-        match again.as_slice() {
-            [Statement::Query(again)] if **again == *query => {}
-            _ => return None,
-        }
-        let (column, name) = looked_up(condition)?;
-        Some(Self {
-            column: name,
-            head: format!("SELECT {projection}, {column} FROM {table} WHERE {column} IN ("),
+        let written: String = column.iter().map(|word| word.text).collect();
+        let items = text.get(..from.at)?.trim_end();
+        let table = text.get(from.at..condition.at + condition.text.len())?;
+        rest.is_empty().then(|| Self {
+            column: last.text.trim_matches('`').to_lowercase(),
+            head: format!("{items}, {written} {table} {written} IN ("),
         })
     }
 
@@ -63,34 +88,98 @@ impl Point {
     }
 }
 
-/// Columns, table and condition.
-fn pieces(select: &Select) -> Option<(String, &TableFactor, &Expr)> {
-    let [TableWithJoins { relation, joins }] = select.from.as_slice() else {
-        return None;
-    };
-    let is_plain = joins.is_empty()
-        && matches!(relation, TableFactor::Table { .. })
-        && select.projection.iter().all(is_column);
-    let projection: Vec<String> = select.projection.iter().map(ToString::to_string).collect();
-    is_plain.then_some((projection.join(", "), relation, select.selection.as_ref()?))
+/// A name, or a sign.
+#[derive(Clone, Copy)]
+struct Word<'a> {
+    text: &'a str,
+    at: usize,
 }
 
-fn is_column(item: &SelectItem) -> bool {
-    let is_name = |expression: &Expr| matches!(expression, Expr::Identifier(_) | Expr::CompoundIdentifier(_));
-    match item {
-        SelectItem::Wildcard(_) | SelectItem::QualifiedWildcard(..) => true,
-        SelectItem::UnnamedExpr(expression) => is_name(expression),
-        SelectItem::ExprWithAlias { expr, .. } => is_name(expr),
-        _ => false,
+impl Word<'_> {
+    fn is(&self, keyword: &str) -> bool {
+        self.text.eq_ignore_ascii_case(keyword)
+    }
+
+    fn is_one_of(&self, keywords: &[&str]) -> bool {
+        keywords.iter().any(|keyword| self.is(keyword))
+    }
+
+    fn is_name(&self) -> bool {
+        !self.is_one_of(&[",", ".", "*", "=", "?", ";"])
     }
 }
 
-/// The column of `column = ?`, as it is written and by its name.
-fn looked_up(condition: &Expr) -> Option<(&Expr, String)> {
-    let (column, name, value) = equality(condition)?;
-    let is_parameter = match value {
-        Expr::Value(value) => matches!(&value.value, Value::Placeholder(text) if text == "?"),
-        _ => false,
-    };
-    is_parameter.then_some((column, name))
+/// The words of a text; `None` where it holds anything else.
+fn scan(text: &str) -> Option<Vec<Word<'_>>> {
+    let is_part = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == '$' || !c.is_ascii();
+    let mut words = Vec::new();
+    let mut at = 0;
+    while let Some(first) = text.get(at..)?.chars().next() {
+        let rest = text.get(at..)?;
+        let length = match first {
+            ' ' | '\t' | '\r' | '\n' => {
+                at += 1;
+                continue;
+            }
+            ',' | '.' | '*' | '=' | '?' | ';' => 1,
+            // A quote within a name is doubled: then it is no look-up.
+            '`' => rest.get(1..)?.find('`')? + 2,
+            first if is_part(first) && !first.is_ascii_digit() => {
+                rest.find(|c: char| !is_part(c)).unwrap_or(rest.len())
+            }
+            _ => return None,
+        };
+        if words
+            .last()
+            .is_some_and(|last: &Word<'_>| last.text.ends_with('`') && last.at + last.text.len() == at)
+            && first == '`'
+        {
+            return None;
+        }
+        words.push(Word {
+            text: rest.get(..length)?,
+            at,
+        });
+        at += length;
+    }
+    Some(words)
+}
+
+fn take<'a>(rest: &mut &[Word<'a>], fits: impl Fn(&Word<'a>) -> bool) -> Option<Word<'a>> {
+    let (first, others) = rest.split_first()?;
+    fits(first).then(|| {
+        *rest = others;
+        *first
+    })
+}
+
+/// `column`, `table.column`, `database.table.column`.
+fn name<'a, 'b>(rest: &mut &'b [Word<'a>]) -> Option<&'b [Word<'a>]> {
+    let all = *rest;
+    take(rest, Word::is_name)?;
+    while take(rest, |word| word.text == ".").is_some() {
+        take(rest, Word::is_name)?;
+    }
+    all.get(..all.len() - rest.len())
+}
+
+/// `AS other`, `other`, or nothing before `end`.
+fn alias(rest: &mut &[Word<'_>], end: &str) {
+    take(rest, |word| word.is("as"));
+    take(rest, |word| word.is_name() && !word.is(end));
+}
+
+/// A column with or without another name, or a star.
+fn item(rest: &mut &[Word<'_>]) -> Option<()> {
+    loop {
+        if take(rest, |word| word.text == "*").is_some() {
+            return Some(());
+        }
+        take(rest, Word::is_name)?;
+        if take(rest, |word| word.text == ".").is_none() {
+            break;
+        }
+    }
+    alias(rest, "from");
+    Some(())
 }

@@ -96,7 +96,7 @@ impl Template {
         if let ControlFlow::Break(refusal) = query.visit(&mut reading) {
             return Err(refusal);
         }
-        let point = Point::read(query, dialect);
+        let point = Point::read(text);
         Ok(Self {
             point,
             ..reading.finish()?
@@ -570,22 +570,6 @@ fn conjuncts(condition: &Expr, found: &mut Vec<Found>) {
         }
         _ => {}
     }
-}
-
-/// Column, name of the column in lower case, and what it is compared with.
-pub(super) fn equality(condition: &Expr) -> Option<(&Expr, String, &Expr)> {
-    let Expr::BinaryOp {
-        left,
-        op: BinaryOperator::Eq,
-        right,
-    } = condition
-    else {
-        return None;
-    };
-    let of = |expression| column(expression).map(|(_, name)| name);
-    of(left)
-        .map(|name| (&**left, name, &**right))
-        .or_else(|| of(right).map(|name| (&**right, name, &**left)))
 }
 
 /// Qualifier and name, lower case.

@@ -369,7 +369,7 @@ fn look_ups_become_one_statement() {
         (
             "select * from `d`.`t` where ? = `A`",
             "a",
-            "SELECT *, `A` FROM `d`.`t` WHERE `A` IN (?, ?, ?, ?)",
+            "select *, `A` from `d`.`t` where `A` IN (?, ?, ?, ?)",
         ),
         (
             "SELECT x.b AS c, x.* FROM t AS x WHERE x.id = ?",
@@ -377,9 +377,9 @@ fn look_ups_become_one_statement() {
             "SELECT x.b AS c, x.*, x.id FROM t AS x WHERE x.id IN (?, ?, ?, ?)",
         ),
         (
-            "SELECT t.id FROM t WHERE t.id=?;",
+            "SELECT\tt.id\nFROM t  WHERE t.id=?;",
             "id",
-            "SELECT t.id, t.id FROM t WHERE t.id IN (?, ?, ?, ?)",
+            "SELECT\tt.id, t.id FROM t  WHERE t.id IN (?, ?, ?, ?)",
         ),
     ] {
         assert_eq!(point(text), Some((column.to_owned(), many.to_owned())), "{text}");
@@ -392,6 +392,12 @@ fn look_ups_become_one_statement() {
         "SELECT id FROM t WHERE id = ? AND a = 1",
         "SELECT id FROM t WHERE id > ?",
         "SELECT DISTINCT id FROM t WHERE id = ?",
+        "SELECT SQL_NO_CACHE id FROM t WHERE id = ?",
+        "SELECT `a``b` FROM t WHERE id = ?",
+        "SELECT id /* all */ FROM t WHERE id = ?",
+        "SELECT 'x' FROM t WHERE id = ?",
+        "SELECT id FROM t USE INDEX (a) WHERE id = ?",
+        "SELECT id FROM t WHERE id = ? OR id",
         "SELECT COUNT(*) FROM t WHERE id = ?",
         "SELECT a + 1 FROM t WHERE id = ?",
         "SELECT MAX(a) FROM t WHERE id = ? GROUP BY a",
