@@ -108,6 +108,12 @@ export interface BatchHead {
   shapes?: string
 }
 
+/**
+ * The form in which the engine and JavaScript talk: the methods of `Engine`, the layout of a batch, the notices. Raised here and in
+ * `lib/addon.js` with each change of it.
+ */
+export declare const BOUNDARY: number
+
 /** A value of the application. */
 export interface KeptPayload {
   /** What `endLoad` was given. */
@@ -139,3 +145,6 @@ export interface RowsPayload {
  * triggers and tables those were. Blocks while another process holds the write lock, 10 s at most.
  */
 export declare function uninstallSqlite(place: string): Array<number>
+
+/** The version of the package. */
+export declare const VERSION: string

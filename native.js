@@ -836,4 +836,6 @@ function __napiStampBindingTarget(exportsObject, target) {
 module.exports.__napiBindingTarget = __napiStampBindingTarget(nativeBinding, __napiLoadedBindingTarget)
 module.exports = nativeBinding
 module.exports.Engine = nativeBinding.Engine
+module.exports.BOUNDARY = nativeBinding.BOUNDARY
 module.exports.uninstallSqlite = nativeBinding.uninstallSqlite
+module.exports.VERSION = nativeBinding.VERSION

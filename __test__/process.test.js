@@ -109,7 +109,8 @@ test('a worker on a Node.js that may crash with it is warned once', async () => 
     new Worker(\`
       const Module = require('node:module')
       const load = Module._load
-      Module._load = (name, ...rest) => name === '../native.js' ? { Engine: class {} } : load(name, ...rest)
+      Module._load = (name, ...rest) => name === '../native.js' 
+        ? { VERSION: require('./package.json').version, BOUNDARY: 1, Engine: class {} } : load(name, ...rest)
       Object.defineProperty(process, 'versions', { value: { ...process.versions, node: process.env.PRETENDED } })
       process.on('warning', warning => console.log(warning.code))
       const { Streamer } = require('./index.js')
@@ -148,6 +149,36 @@ test('a missing addon is one sentence with the package that is missing', async (
     out,
     /^ERR_STREAMER_ADDON_MISSING ultimate-streaming-\w+-\w+(-\w+)? Cannot find native binding\n$/
   )
+})
+
+test('an addon that does not belong to the JavaScript beside it is refused in one sentence', async () => {
+  const { version } = require('../package.json')
+  const script = `
+    const Module = require('node:module')
+    const load = Module._load
+    const addon = JSON.parse(process.argv[1])
+    Module._load = (name, ...rest) => (name === '../native.js' ? addon : load(name, ...rest))
+    const { Streamer } = require('./index.js')
+    try { new Streamer('mysql://h/d') } catch ({ code, message, details }) {
+      console.log(JSON.stringify({ code, message, found: details.found }))
+    }`
+  for (const [addon, found] of /** @type {[any, RegExp][]} */ ([
+    [{}, /, one of an earlier version was found\./],
+    [{ VERSION: '0.0.9', BOUNDARY: 1 }, /, version 0\.0\.9 \(boundary 1\) was found\./],
+    [{ VERSION: version, BOUNDARY: 0 }, /\(boundary 0\) was found\./],
+  ])) {
+    const child = spawn(process.execPath, ['-e', script, JSON.stringify(addon)], {
+      cwd: ROOT,
+      stdio: ['ignore', 'pipe', 'inherit'],
+    })
+    let out = ''
+    child.stdout.on('data', chunk => (out += chunk))
+    await once(child, 'close')
+    const error = JSON.parse(out)
+    assert.equal(error.code, 'ERR_STREAMER_ADDON_MISMATCHED')
+    assert.match(error.message, found)
+    assert.deepEqual(error.found, { version: addon.VERSION ?? null, boundary: addon.BOUNDARY ?? null })
+  }
 })
 
 test('import and require give the same class', async () => {

@@ -193,6 +193,8 @@ const FAULTS = [
     disturbs: false,
     async inject({ mortal, rng }) {
       const aside = `${mortal.checkpoint}-aside`
+      // A process that begins meanwhile would find no checkpoint, and make a new one.
+      await mortal.ready()
       fs.renameSync(mortal.checkpoint, aside)
       await sleep(500 + rng.below(1500))
       fs.renameSync(aside, mortal.checkpoint)

@@ -162,10 +162,11 @@ async function tortured({ source, seed, minutes, say = () => {} }, parts) {
     doubledWithin: checker.doubled,
     repeatedAcross: sum(one => one.repeated),
     deaths: mortals.reduce((total, mortal) => total + mortal.deaths, 0),
+    restarts: mortals.reduce((total, mortal) => total + mortal.restarts, 0),
     wrong: sum(one => one.wrong + one.differences(contents)),
     gaps,
     resetNoticed: isReset,
-    failures,
+    failures: [...failures, ...mortals.flatMap(mortal => mortal.failures)],
     longestBlindMs: Math.round(honesty.longestBlindMs),
     blindLimitMs: HEARTBEAT.timeoutMs + HEARTBEAT.intervalMs,
     recoveries: recoveries.length,
@@ -194,7 +195,7 @@ async function arrived({ side, checker, mortals, failures, last }) {
   })
   const text = side.kind === 'mongodb' ? `"key":{"_id":${last}}` : `"key":{"n":${last}}`
   for (const mortal of mortals)
-    await eventually(() => mortal.hasSeen(text), {
+    await eventually(() => mortal.hasSeen(text) || mortal.failures.length > 0, {
       ...deadline,
       what: 'a mortal reader to see a transaction',
     })

@@ -3,7 +3,14 @@
 // Loads the native addon, once, when the first streamer is made: `version`, the error class and `--help` work without it.
 
 const { isMainThread } = require('node:worker_threads')
+const { version } = require('../package.json')
 const { StreamerError } = require('./errors')
+
+/**
+ * The form in which the engine and this JavaScript talk: the methods of `Engine`, the layout of a batch, the notices. Raised here and in
+ * `src/version.rs` with each change of it, so that an addon that was not built again is noticed.
+ */
+const BOUNDARY = 1
 
 /**
  * The native engine.
@@ -82,16 +89,39 @@ function addonMissing(cause) {
   )
 }
 
-/** @typedef {{ Engine: EngineClass, uninstallSqlite: (place: string) => number[] }} Addon */
+/** @typedef {{ VERSION: string, BOUNDARY: number, Engine: EngineClass, uninstallSqlite: (place: string) => number[] }} Addon */
+
+/**
+ * An addon of another version would fail later, and less clearly.
+ * @param {Partial<Addon>} addon
+ */
+function addonMismatched({ VERSION, BOUNDARY: boundary }) {
+  const found =
+    VERSION === undefined ? 'one of an earlier version' : `version ${VERSION} (boundary ${boundary})`
+  return new StreamerError(
+    `A native addon of version ${version} (boundary ${BOUNDARY}) was expected beside this JavaScript, ${found} was found. Install again with optional dependencies (remove node_modules and package-lock.json first); in a clone of the repository, build it again (npm run build).`,
+    {
+      code: 'ERR_STREAMER_ADDON_MISMATCHED',
+      retry: 'operator',
+      details: {
+        expected: { version, boundary: BOUNDARY },
+        found: { version: VERSION ?? null, boundary: boundary ?? null },
+      },
+    }
+  )
+}
 
 /** @returns {Addon} */
 function loadAddon() {
+  let addon
   try {
     // @ts-ignore The build makes this file; the type checks do not need it.
-    return require('../native.js')
+    addon = require('../native.js')
   } catch (error) {
     throw addonMissing(error)
   }
+  if (addon.VERSION !== version || addon.BOUNDARY !== BOUNDARY) throw addonMismatched(addon)
+  return addon
 }
 
 /** @returns {EngineClass} */

@@ -19,3 +19,4 @@ mod failure;
 mod queries;
 mod runtime;
 mod sqlite;
+mod version;

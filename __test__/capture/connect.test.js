@@ -8,7 +8,8 @@ const fs = require('node:fs')
 const http = require('node:http')
 const net = require('node:net')
 const { after, before, describe, test } = require('node:test')
-const { freshDatabase, openKit } = require('../support/servers')
+const { Streamer } = require('../..')
+const { eventually, freshDatabase, openKit } = require('../support/servers')
 const { collect, refusal } = require('../support/collect')
 
 /** @type {Awaited<ReturnType<typeof openKit>>} */
@@ -241,6 +242,69 @@ describe('wrong servers', () => {
       }),
       connection
     )
+  })
+
+  // MySQL reloads no certificate that has expired; the client is the same.
+  test('TLS with a certificate that has expired, at the start and while streaming', async () => {
+    const server = await kit.mariadb({ tls: true })
+    const database = await freshDatabase(server)
+    const connection = await database.connect()
+    await connection.query('CREATE TABLE t (id INT PRIMARY KEY)')
+    const { ca, cert, expiredCert } = server.tls
+    const valid = fs.readFileSync(cert)
+    const present = async pem => {
+      fs.writeFileSync(cert, pem)
+      await connection.query('FLUSH SSL')
+    }
+    const source = { url: database.url, tls: { ca } }
+    const seen = await collect({ source, reconnect: { initialMs: 20, maxMs: 200 } })
+    await present(fs.readFileSync(expiredCert))
+    const expired = /^The certificate of 127\.0\.0\.1 was rejected: it has expired\. Renew the server/
+    check(await refusal(source), 'ERR_STREAMER_TLS_CERTIFICATE_REJECTED', expired)
+    check(await refusal({ ...source, capture: 'poll' }), 'ERR_STREAMER_TLS_CERTIFICATE_REJECTED', expired)
+    // A connection that stands is not touched; the next one is refused until the certificate was renewed.
+    await connection.query('INSERT INTO t VALUES (1)')
+    await seen.until(() => seen.changes.length === 1, 'a row through the old connection')
+    const [threads] = await connection.query('SHOW PROCESSLIST')
+    for (const { Id, Command } of threads)
+      if (Command.startsWith('Binlog Dump')) await connection.query(`KILL ${Id}`)
+    const lastError = () => seen.streamer.health().sources.default.lastError
+    await eventually(() => lastError()?.code === 'ERR_STREAMER_TLS_CERTIFICATE_REJECTED', {
+      what: 'the refusal in health()',
+    })
+    await connection.query('INSERT INTO t VALUES (2)')
+    await present(valid)
+    await seen.until(() => seen.changes.length === 2, 'the row behind the renewal')
+    await seen.stop()
+    await connection.end()
+    await server.stop()
+  })
+
+  test('PREFERRED encrypts where the server can, and reads, polls and takes snapshots where it cannot', async () => {
+    const server = await kit.mariadb({ args: ['--skip-ssl'] })
+    for (const plain of [false, true]) {
+      const database = await freshDatabase(plain ? server : servers.mariadb)
+      const connection = await database.connect()
+      await connection.query('CREATE TABLE t (id INT PRIMARY KEY)')
+      await connection.query('INSERT INTO t VALUES (1)')
+      const url = `${database.url}?ssl-mode=PREFERRED`
+      const seen = await collect({ source: { url, snapshot: 'initial' }, cache: true })
+      await seen.until(() => seen.changes.length === 1, 'the row of the snapshot')
+      const sql =
+        "SELECT VARIABLE_VALUE <> '' AS v FROM information_schema.SESSION_STATUS WHERE VARIABLE_NAME = 'Ssl_cipher'"
+      assert.deepEqual(await seen.streamer.query(sql), [{ v: plain ? 0 : 1 }])
+      await seen.stop()
+      const polled = await collect({
+        url,
+        capture: 'poll',
+        poll: { columns: { [`${database.name}.t`]: 'id' } },
+      })
+      await connection.query('INSERT INTO t VALUES (2)')
+      await polled.until(() => polled.changes.some(({ key }) => key.id === 2), 'the polled row')
+      await polled.stop()
+      await connection.end()
+    }
+    await server.stop()
   })
 
   test('TLS asked of a server that has none', async () => {

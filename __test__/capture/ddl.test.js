@@ -192,3 +192,35 @@ for (const kind of ['mysql', 'mariadb']) {
     await connection.end()
   })
 }
+
+test('an ALTER TABLE in two phases holds from its end on, and one that fails does not', async () => {
+  const database = await freshDatabase(servers.mariadb)
+  const connection = await database.connect()
+  const from = await mark(database, connection)
+  const run = sql => connection.query(sql)
+  await run('CREATE TABLE t (id INT PRIMARY KEY, a INT)')
+  await run('INSERT INTO t VALUES (1, 1), (2, 1)')
+  await run('SET SESSION binlog_alter_two_phase = 1')
+  await run('ALTER TABLE t ADD b INT, ALGORITHM=COPY')
+  await run('INSERT INTO t VALUES (3, 1, 3)')
+  await assert.rejects(run('ALTER TABLE t CHANGE a wrong INT, ADD UNIQUE (wrong)'), /Duplicate/)
+  await run('INSERT INTO t VALUES (4, 4, 4)')
+  await run('ALTER TABLE t CHANGE a c INT')
+  await run('INSERT INTO t VALUES (5, 5, 5)')
+  const [log] = await run('SHOW BINLOG EVENTS LIMIT 10000')
+  assert.ok(
+    log.some(({ Info }) => /ROLLBACK ALTER/i.test(Info)),
+    'the failure is in the log'
+  )
+  const seen = await readFrom(database, from, connection)
+  assert.deepEqual(seen.gaps, [])
+  assert.deepEqual(rowsOf(seen.changes, 't'), [
+    { id: 1, a: 1 },
+    { id: 2, a: 1 },
+    { id: 3, a: 1, b: 3 },
+    { id: 4, a: 4, b: 4 },
+    { id: 5, c: 5, b: 5 },
+  ])
+  assert.equal(seen.schemas.filter(({ table }) => table === 't').length, 3)
+  await connection.end()
+})

@@ -5,9 +5,11 @@
 const assert = require('node:assert/strict')
 const { once } = require('node:events')
 const fs = require('node:fs')
+const { connect } = require('node:net')
 const os = require('node:os')
 const path = require('node:path')
 const { after, before, test } = require('node:test')
+const { createServer } = require('node:tls')
 const { MongoClient } = require('mongodb')
 const { Streamer } = require('../..')
 const { collect } = require('../support/collect')
@@ -158,6 +160,46 @@ test('TLS with an authority of one’s own, as a file and as text', async () => 
 test('TLS whose authority is not known is refused, unless nothing is to be verified', async () => {
   await refused({ url: as(encoded('modern')), tls: true }, 'ERR_STREAMER_TLS_CERTIFICATE_REJECTED')
   await streams({ url: as(encoded('modern')), tls: { verify: false } })
+})
+
+test('a certificate that has expired, and one for another host, are refused, each for its reason', async () => {
+  // mongod itself does not start with such a certificate.
+  const present = async cert => {
+    const options = { cert: fs.readFileSync(cert), key: fs.readFileSync(tls.key) }
+    const front = createServer(options, socket => {
+      const behind = connect(server.port, '127.0.0.1')
+      for (const end of [socket, behind]) end.on('error', () => {})
+      socket.pipe(behind).pipe(socket)
+    })
+    front.on('tlsClientError', () => {})
+    await once(front.listen(0), 'listening')
+    return front
+  }
+  const through = (front, host = '127.0.0.1') =>
+    as(encoded('modern'), 'directConnection=true').replace(
+      `127.0.0.1:${server.port}`,
+      `${host}:${front.address().port}`
+    )
+  const [expired, valid] = [await present(tls.expiredCert), await present(tls.cert)]
+  await streams({ url: through(valid), tls: { ca: tls.ca } })
+  const code = 'ERR_STREAMER_TLS_CERTIFICATE_REJECTED'
+  await refused(
+    { url: through(expired), tls: { ca: tls.ca } },
+    code,
+    /^The server's certificate has expired\. /
+  )
+  await refused(
+    { url: through(valid, '127.0.0.2'), tls: { ca: tls.ca } },
+    code,
+    /^The server's certificate was made for another host name\. /
+  )
+  await refused(
+    { url: through(valid), tls: true },
+    code,
+    /^The server's certificate is signed by an authority that is not trusted\. /
+  )
+  expired.close()
+  valid.close()
 })
 
 test('a client certificate is an account (X.509)', async () => {

@@ -26,7 +26,8 @@ class Child {
       this.#wake()
     })
     this.exited = new Promise(resolve => {
-      this.#process.once('exit', () => resolve(undefined))
+      // With everything that it said.
+      this.#process.once('close', () => resolve(undefined))
     })
   }
 

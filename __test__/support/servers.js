@@ -18,7 +18,7 @@ const POLL_MS = 10
 
 /** @typedef {'mysql' | 'mariadb'} SqlKind */
 /** @typedef {SqlKind | 'mongodb' | 'redis'} Kind */
-/** @typedef {{ ca: string, cert: string, key: string, clientCert: string, clientKey: string }} TlsPaths PEM files */
+/** @typedef {{ ca: string, cert: string, key: string, expiredCert: string, clientCert: string, clientKey: string }} TlsPaths PEM files */
 /**
  * A server of the kit's own is one that can be killed, paused and restarted; without `args`, `tls` and `own`, a server
  * that the environment names (`STREAMER_TEST_MYSQL_URL`) is used instead.

@@ -118,6 +118,8 @@ codes! {
     ArgumentInvalid = "ERR_STREAMER_ARGUMENT_INVALID", Never;
     /// The native addon could not be loaded on this platform.
     AddonMissing = "ERR_STREAMER_ADDON_MISSING", Operator;
+    /// The native addon is of another version than the JavaScript beside it.
+    AddonMismatched = "ERR_STREAMER_ADDON_MISMATCHED", Operator;
     /// A JavaScript package that a kind of source needs is not installed.
     PackageMissing = "ERR_STREAMER_PACKAGE_MISSING", Operator;
     /// A defect of this library.

@@ -269,6 +269,7 @@ fn paths(certificates: &Certificates) -> Value {
         "ca": certificates.ca,
         "cert": certificates.cert,
         "key": certificates.key,
+        "expiredCert": certificates.expired_cert,
         "clientCert": certificates.client_cert,
         "clientKey": certificates.client_key,
     })

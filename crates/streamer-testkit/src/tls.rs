@@ -2,7 +2,9 @@
 
 use std::path::{Path, PathBuf};
 
-use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair, KeyUsagePurpose};
+use rcgen::{
+    BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair, KeyUsagePurpose, date_time_ymd,
+};
 
 use crate::Result;
 
@@ -15,6 +17,8 @@ pub struct Certificates {
     pub cert: PathBuf,
     /// The server's key.
     pub key: PathBuf,
+    /// A certificate for the same names and the same key, which has expired.
+    pub expired_cert: PathBuf,
     /// A client's certificate.
     pub client_cert: PathBuf,
     /// The client's key.
@@ -37,16 +41,18 @@ impl Certificates {
             .push(DnType::CommonName, "streamer test authority");
         let authority_cert = authority.self_signed(&authority_key).map_err(text)?;
         let issuer = Issuer::new(authority, authority_key);
-        let leaf = |names: &[&str], common: &str| -> Result<(String, String)> {
-            let key = KeyPair::generate().map_err(text)?;
+        let leaf = |key: &KeyPair, names: &[&str], common: &str, is_expired: bool| -> Result<String> {
             let names: Vec<String> = names.iter().map(|&name| name.to_owned()).collect();
             let mut params = CertificateParams::new(names).map_err(text)?;
             params.distinguished_name.push(DnType::CommonName, common);
-            let cert = params.signed_by(&key, &issuer).map_err(text)?;
-            Ok((cert.pem(), key.serialize_pem()))
+            if is_expired {
+                params.not_after = date_time_ymd(2020, 1, 1);
+            }
+            Ok(params.signed_by(key, &issuer).map_err(text)?.pem())
         };
-        let server = leaf(&["localhost", "127.0.0.1"], "streamer test server")?;
-        let client = leaf(&[], "streamer test client")?;
+        let (names, common) = (["localhost", "127.0.0.1"], "streamer test server");
+        let key = KeyPair::generate().map_err(text)?;
+        let client_key = KeyPair::generate().map_err(text)?;
         let write = |name: &str, pem: &str| -> Result<PathBuf> {
             let path = folder.join(name);
             std::fs::write(&path, pem)
@@ -55,10 +61,14 @@ impl Certificates {
         };
         Ok(Self {
             ca: write("ca.pem", &authority_cert.pem())?,
-            cert: write("server-cert.pem", &server.0)?,
-            key: write("server-key.pem", &server.1)?,
-            client_cert: write("client-cert.pem", &client.0)?,
-            client_key: write("client-key.pem", &client.1)?,
+            cert: write("server-cert.pem", &leaf(&key, &names, common, false)?)?,
+            key: write("server-key.pem", &key.serialize_pem())?,
+            expired_cert: write("expired-cert.pem", &leaf(&key, &names, common, true)?)?,
+            client_cert: write(
+                "client-cert.pem",
+                &leaf(&client_key, &[], "streamer test client", false)?,
+            )?,
+            client_key: write("client-key.pem", &client_key.serialize_pem())?,
         })
     }
 }

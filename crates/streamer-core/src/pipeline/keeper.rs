@@ -9,6 +9,7 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use parking_lot::Mutex;
@@ -79,6 +80,8 @@ pub(super) struct Keeper {
     ledgers: Mutex<Vec<Ledger>>,
     moved: Notify,
     interval: Duration,
+    /// The source whose checkpoint failed last: the next attempt begins behind it, so that it does not keep the others from theirs.
+    failed: AtomicUsize,
 }
 
 impl Keeper {
@@ -100,6 +103,7 @@ impl Keeper {
             ledgers: Mutex::new(ledgers.collect()),
             moved: Notify::new(),
             interval,
+            failed: AtomicUsize::new(usize::MAX),
         }
     }
 
@@ -203,7 +207,7 @@ impl Keeper {
     /// its own.
     pub async fn save(&self) -> Result<bool> {
         let mut store = self.store.lock().await;
-        let moved: Vec<(usize, Arc<str>, Place)> = {
+        let mut moved: Vec<(usize, Arc<str>, Place)> = {
             let ledgers = self.ledgers.lock();
             let unsaved = |(index, ledger): (usize, &Ledger)| {
                 let place = ledger.unsaved()?;
@@ -211,8 +215,12 @@ impl Keeper {
             };
             ledgers.iter().enumerate().filter_map(unsaved).collect()
         };
+        let failed = self.failed.load(Ordering::Relaxed);
+        let behind = moved.iter().take_while(|(index, ..)| *index <= failed).count();
+        moved.rotate_left(behind);
         let is_stored = !moved.is_empty();
         for (index, source, place) in moved {
+            self.failed.store(index, Ordering::Relaxed);
             store
                 .save(
                     &source,
@@ -229,6 +237,7 @@ impl Keeper {
                 ledger.saved = Some(place.name());
             }
         }
+        self.failed.store(usize::MAX, Ordering::Relaxed);
         Ok(is_stored)
     }
 

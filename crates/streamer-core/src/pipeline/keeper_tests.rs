@@ -8,6 +8,8 @@ use super::*;
 struct Told {
     saved: Vec<(String, String, Option<u64>)>,
     failing: bool,
+    /// The source whose checkpoint cannot be stored.
+    refused: Option<&'static str>,
     is_locked: bool,
 }
 
@@ -29,7 +31,7 @@ impl Store for Memory {
         let mut told = self.0.lock();
         let result = if told.is_locked {
             Err(Error::new(Code::CheckpointLocked, "Taken."))
-        } else if told.failing {
+        } else if told.failing || told.refused == Some(source) {
             Err(Error::new(Code::CheckpointFailed, "Full."))
         } else {
             let version = definitions.map(|definitions| definitions.version());
@@ -199,4 +201,20 @@ async fn a_snapshot_that_comes_further_at_one_position_is_stored_each_time() {
         keeper.save().await.unwrap();
     }
     assert_eq!(told.lock().saved.len(), 3);
+}
+
+#[tokio::test]
+async fn a_checkpoint_that_cannot_be_stored_does_not_keep_others_from_theirs() {
+    let (keeper, told) = keeper(10);
+    keeper.deliver(0, 1, place("p1", 1));
+    keeper.deliver(1, 2, place("q1", 1));
+    keeper.acknowledge(2);
+    told.lock().refused = Some("a");
+    keeper.save().await.unwrap_err();
+    assert_eq!(saved(&told), []);
+    keeper.save().await.unwrap_err();
+    assert_eq!(saved(&told), [entry("b", "q1", 1)]);
+    told.lock().refused = None;
+    assert!(keeper.save().await.unwrap());
+    assert_eq!(saved(&told), [entry("a", "p1", 1)]);
 }

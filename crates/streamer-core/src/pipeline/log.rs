@@ -20,6 +20,7 @@ use tracing::{Dispatch, Event, Level, Metadata, Subscriber};
 
 use super::notice;
 use super::outlet::Outlet;
+use crate::code::Code;
 use crate::error::Error;
 
 /// Items in flight above which records are dropped; a quarter of what the window holds.
@@ -53,18 +54,18 @@ const REMINDER: Duration = Duration::from_secs(60);
 /// Something that fails again and again, and is to be said now and then.
 #[derive(Debug, Default)]
 pub(super) struct Failing {
-    said: Option<(String, Instant)>,
+    said: Option<(Code, Instant)>,
 }
 
 impl Failing {
-    /// It failed; whether that is news: another failure than the last, or the same for a minute.
+    /// It failed; whether that is news: it worked before, the code is another one, or a minute has passed. One outage has several
+    /// sentences (the file that was being written, then the directory), and is said once all the same.
     pub fn is_worth_saying(&mut self, error: &Error) -> bool {
         let is_known = self
             .said
-            .as_ref()
-            .is_some_and(|(said, at)| said == error.message() && at.elapsed() < REMINDER);
+            .is_some_and(|(said, at)| said == error.code() && at.elapsed() < REMINDER);
         if !is_known {
-            self.said = Some((error.message().to_owned(), Instant::now()));
+            self.said = Some((error.code(), Instant::now()));
         }
         !is_known
     }
@@ -166,5 +167,26 @@ impl Visit for Fields {
     }
     fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
         self.record_str(field, &format!("{value:?}"));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn an_outage_is_said_once_and_then_each_minute() {
+        let failed = |why: &'static str| Error::new(Code::CheckpointFailed, why);
+        let mut failing = Failing::default();
+        assert!(failing.is_worth_saying(&failed("The file cannot be written.")));
+        assert!(!failing.is_worth_saying(&failed("The directory is gone.")));
+        assert!(!failing.is_worth_saying(&failed("The file cannot be written.")));
+        tokio::time::advance(REMINDER).await;
+        assert!(failing.is_worth_saying(&failed("The directory is gone.")));
+        assert!(!failing.is_worth_saying(&failed("The directory is gone.")));
+        assert!(failing.end());
+        assert!(!failing.end());
+        assert!(failing.is_worth_saying(&failed("The directory is gone.")));
+        assert!(failing.is_worth_saying(&Error::new(Code::CheckpointLocked, "Another process has it.")));
     }
 }

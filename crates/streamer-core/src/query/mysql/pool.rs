@@ -1,5 +1,6 @@
 //! Connections to one MySQL or MariaDB server, bounded in number and in waiting.
 
+use std::sync::OnceLock;
 use std::time::Duration;
 
 use mysql_async::prelude::Queryable;
@@ -7,9 +8,9 @@ use mysql_async::{Conn, OptsBuilder, Pool, PoolConstraints, PoolOpts, Value};
 use tokio::time::timeout;
 
 use crate::code::Code;
-use crate::config::{MysqlConfig, PoolConfig};
+use crate::config::{MysqlConfig, PoolConfig, TlsMode};
 use crate::error::{Error, Result};
-use crate::source::mysql::{driver_error as failed, driver_options};
+use crate::source::mysql::{driver_error as failed, driver_lacks_tls, driver_options};
 
 /// Most connections for reads, and as many again for what leaves something behind.
 const MAX_CONNECTIONS: u32 = 10;
@@ -30,53 +31,89 @@ const SESSION: [&str; 2] = [
 
 /// Two pools: statements that may leave something in their session (variables, temporary tables) never share one with reads.
 pub(super) struct Connections {
-    reads: Pool,
-    writes: Pool,
-    limits: PoolConfig,
+    reads: Lane,
+    writes: Lane,
 }
 
 impl Connections {
     /// Pools of a server; nothing connects yet. Must be called on a tokio runtime.
     pub fn new(config: &MysqlConfig, limits: PoolConfig) -> Self {
         Self {
-            reads: Pool::new(options(config, limits, false)),
-            writes: Pool::new(options(config, limits, true)),
-            limits,
+            reads: Lane::new(config, limits, false),
+            writes: Lane::new(config, limits, true),
         }
     }
 
     /// Ends all connections, as far as they end in time.
     pub async fn close(&self) {
-        let _ = timeout(CLOSING, self.reads.clone().disconnect()).await;
-        let _ = timeout(CLOSING, self.writes.clone().disconnect()).await;
+        self.reads.close().await;
+        self.writes.close().await;
     }
 
     /// A connection for statements that leave nothing behind.
     pub async fn reader(&self) -> Result<Conn> {
-        connection(&self.reads, self.limits).await
+        self.reads.connection().await
     }
 
     /// A connection that is reset afterwards.
     pub async fn writer(&self) -> Result<Conn> {
-        connection(&self.writes, self.limits).await
+        self.writes.connection().await
     }
 }
 
-async fn connection(pool: &Pool, limits: PoolConfig) -> Result<Conn> {
-    match timeout(limits.wait, pool.get_conn()).await {
-        Ok(Ok(connection)) => Ok(connection),
-        Ok(Err(error)) => Err(failed(&error)),
-        Err(_) => Err(Error::new(
-            Code::ServerBusy,
-            format!(
-                "A connection was expected within {:?}, all {} are in use.",
-                limits.wait,
-                most(limits)
-            ),
-        )
-        .with_advice(
-            "Make the queries shorter, ask for less at the same time, or raise `pool.maxConnections`.",
-        )),
+/// A pool, and the one that takes its place where TLS is preferred and the server has none.
+struct Lane {
+    limits: PoolConfig,
+    prefers_tls: bool,
+    options: OptsBuilder,
+    pool: Pool,
+    plain: OnceLock<Pool>,
+}
+
+impl Lane {
+    fn new(config: &MysqlConfig, limits: PoolConfig, resets: bool) -> Self {
+        let options = options(config, limits, resets);
+        Self {
+            limits,
+            prefers_tls: config.tls == TlsMode::Preferred,
+            pool: Pool::new(options.clone()),
+            options,
+            plain: OnceLock::new(),
+        }
+    }
+
+    async fn connection(&self) -> Result<Conn> {
+        let pool = self.plain.get().unwrap_or(&self.pool);
+        let answer = match timeout(self.limits.wait, pool.get_conn()).await {
+            Ok(Err(error)) if self.prefers_tls && driver_lacks_tls(&error) => {
+                let pool = self
+                    .plain
+                    .get_or_init(|| Pool::new(self.options.clone().ssl_opts(None)));
+                timeout(self.limits.wait, pool.get_conn()).await
+            }
+            answer => answer,
+        };
+        match answer {
+            Ok(Ok(connection)) => Ok(connection),
+            Ok(Err(error)) => Err(failed(&error)),
+            Err(_) => Err(Error::new(
+                Code::ServerBusy,
+                format!(
+                    "A connection was expected within {:?}, all {} are in use.",
+                    self.limits.wait,
+                    most(self.limits)
+                ),
+            )
+            .with_advice(
+                "Make the queries shorter, ask for less at the same time, or raise `pool.maxConnections`.",
+            )),
+        }
+    }
+
+    async fn close(&self) {
+        for pool in [Some(&self.pool), self.plain.get()].into_iter().flatten() {
+            let _ = timeout(CLOSING, pool.clone().disconnect()).await;
+        }
     }
 }
 

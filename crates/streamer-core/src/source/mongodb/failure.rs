@@ -195,11 +195,7 @@ fn unreachable_server(message: &str) -> Error {
         return authentication("Authentication failed");
     }
     if has(&["certificate"]) {
-        return Error::new(
-            Code::TlsCertificateRejected,
-            "The server's certificate is not trusted, has expired, or names another host.",
-        )
-        .with_advice("Name the authority in `tls.ca`.");
+        return certificate(&lower);
     }
     if has(&[
         "failed to lookup address",
@@ -219,13 +215,40 @@ fn unreachable_server(message: &str) -> Error {
     .with_advice("Check hosts, replicaSet, readPreference and tls of the URL, and that the set has a primary.")
 }
 
+/// Why a certificate was rejected, as far as the text of the driver tells; in lower case.
+fn certificate(lower: &str) -> Error {
+    let has = |word: &str| lower.contains(word);
+    let (why, advice) = if has("expired") {
+        ("has expired", "Renew it.")
+    } else if has("not valid yet") || has("notvalidyet") {
+        ("is not valid yet", "Check the clocks of both machines.")
+    } else if has("unknownissuer") {
+        (
+            "is signed by an authority that is not trusted",
+            "Name the authority in `tls.ca`.",
+        )
+    } else if has("not valid for name") || has("notvalidforname") {
+        (
+            "was made for another host name",
+            "Use the name in the certificate.",
+        )
+    } else {
+        (
+            "is not trusted, or not accepted by the other side",
+            "Check `tls` and the server's log.",
+        )
+    };
+    Error::new(
+        Code::TlsCertificateRejected,
+        format!("The server's certificate {why}."),
+    )
+    .with_advice(advice)
+}
+
 fn transport(message: &str, code: Code) -> Error {
     let lower = message.to_ascii_lowercase();
     if lower.contains("certificate") {
-        return Error::new(
-            Code::TlsCertificateRejected,
-            "The server's certificate is not trusted, has expired, or names another host.",
-        );
+        return certificate(&lower);
     }
     Error::new(code, format!("The connection broke: {}.", sentence(message)))
 }

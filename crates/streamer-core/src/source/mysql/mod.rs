@@ -28,5 +28,5 @@ mod words;
 pub use cell::AnswerColumn;
 pub use chunks::MysqlChunks;
 pub use connector::MysqlConnector;
-pub use driver::{driver_error, driver_options};
+pub use driver::{driver_error, driver_lacks_tls, driver_options};
 pub use polled::MysqlTables;

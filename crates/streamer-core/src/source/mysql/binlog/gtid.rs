@@ -25,6 +25,11 @@ const FLAG_PREPARED_XA: u8 = 64;
 /// MariaDB: commits or rolls back a prepared XA transaction.
 const FLAG_COMPLETED_XA: u8 = 128;
 
+/// MariaDB, of the second flags: an ALTER TABLE has begun (`binlog_alter_two_phase`); whether it succeeds stands behind it.
+const FLAG_BEGUN_ALTER: u8 = 2;
+/// MariaDB, of the second flags: an ALTER TABLE that had begun has failed.
+const FLAG_FAILED_ALTER: u8 = 8;
+
 /// Type of the logical clock that every later field stands behind.
 const LOGICAL_CLOCK: u8 = 2;
 /// Bit of a commit time that says that the original server's follows.
@@ -93,6 +98,8 @@ pub struct MariadbBegin {
     /// Its id.
     pub gtid: MariadbGtid,
     flags: u8,
+    /// Zero in an XA transaction, where other fields stand in front of them.
+    more_flags: u8,
 }
 
 impl MariadbBegin {
@@ -108,12 +115,26 @@ impl MariadbBegin {
         if flags & FLAG_GROUP_COMMIT != 0 {
             wire.skip(8)?;
         }
+        let is_xa = flags & (FLAG_PREPARED_XA | FLAG_COMPLETED_XA) != 0;
+        let more_flags = match is_xa || wire.is_empty() {
+            true => 0,
+            false => wire.u8()?,
+        };
         let gtid = MariadbGtid {
             domain,
             server,
             sequence,
         };
-        Ok(Self { gtid, flags })
+        Ok(Self {
+            gtid,
+            flags,
+            more_flags,
+        })
+    }
+
+    /// Whether the definition in it does not hold: the ALTER TABLE has only begun, or has failed.
+    pub fn defines_nothing(&self) -> bool {
+        self.more_flags & (FLAG_BEGUN_ALTER | FLAG_FAILED_ALTER) != 0
     }
 
     /// Whether one statement is all of it, with no event that ends it.

@@ -4,12 +4,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use mysql_async::prelude::Queryable;
-use mysql_async::{ClientIdentity, Conn, OptsBuilder, SslOpts, Value};
+use mysql_async::{Conn, OptsBuilder, Value};
 use tokio::time::timeout;
 
 use crate::code::Code;
-use crate::config::{Address, MysqlConfig, TlsMode, VerifyTls};
+use crate::config::{Address, MysqlConfig};
 use crate::error::{Error, Result};
+use crate::source::mysql::driver::driver_connect;
 
 /// Longest wait for a connection.
 const CONNECTING: Duration = Duration::from_secs(10);
@@ -59,7 +60,9 @@ pub async fn connect(config: &MysqlConfig, first: usize) -> Result<(Conn, Facts)
 }
 
 async fn connect_to(config: &MysqlConfig, address: &Address) -> Result<(Conn, Facts)> {
-    let mut conn = match timeout(CONNECTING, Conn::new(options(config, address))).await {
+    // Each statement holds other literals.
+    let adapt = |options: OptsBuilder| options.stmt_cache_size(0).setup(SESSION.to_vec());
+    let mut conn = match timeout(CONNECTING, driver_connect(config, address, adapt)).await {
         Ok(Ok(conn)) => conn,
         Ok(Err(error)) => return Err(failed(&error)),
         Err(_) => {
@@ -95,54 +98,6 @@ async fn connect_to(config: &MysqlConfig, address: &Address) -> Result<(Conn, Fa
         has_gtids: !is_mariadb && value("gtid_mode").as_deref() == Some("ON"),
     };
     Ok((conn, facts))
-}
-
-fn options(config: &MysqlConfig, address: &Address) -> OptsBuilder {
-    let mut options = OptsBuilder::default()
-        .user(Some(config.user.clone()))
-        .pass(Some(config.password.reveal().to_owned()))
-        .prefer_socket(false)
-        .tcp_nodelay(true)
-        // Each statement holds other literals.
-        .stmt_cache_size(0)
-        .setup(SESSION.to_vec());
-    options = match address {
-        Address::Tcp { host, port } => options.ip_or_hostname(host.clone()).tcp_port(*port),
-        Address::Socket(path) => options.socket(Some(path.to_string_lossy().into_owned())),
-    };
-    options.ssl_opts(tls(config, address))
-}
-
-fn tls(config: &MysqlConfig, address: &Address) -> Option<SslOpts> {
-    let unverified = || {
-        SslOpts::default()
-            .with_danger_accept_invalid_certs(true)
-            .with_danger_skip_domain_validation(true)
-    };
-    match &config.tls {
-        TlsMode::Off => None,
-        TlsMode::Preferred => (!address.is_local()).then(unverified),
-        TlsMode::Required {
-            authorities,
-            identity,
-            verify,
-        } => {
-            let mut options = SslOpts::default()
-                .with_danger_accept_invalid_certs(verify.is_none())
-                .with_danger_skip_domain_validation(*verify != Some(VerifyTls::Identity));
-            if let Some(pem) = authorities {
-                options = options
-                    .with_root_certs(vec![pem.clone().into()])
-                    .with_disable_built_in_roots(true);
-            }
-            if let Some((chain, key)) = identity {
-                let key = key.reveal().as_bytes().to_vec();
-                options =
-                    options.with_client_identity(Some(ClientIdentity::new(chain.clone().into(), key.into())));
-            }
-            Some(options)
-        }
-    }
 }
 
 /// Rows of a question of ours, as text.

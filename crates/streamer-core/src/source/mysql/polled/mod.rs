@@ -15,10 +15,10 @@ use std::time::Duration;
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use mysql_async::prelude::Queryable;
-use mysql_async::{Conn, Params, Value};
+use mysql_async::{Conn, OptsBuilder, Params, Value};
 use tokio::time::timeout;
 
-use super::driver::{driver_error, driver_options};
+use super::driver::{driver_connect, driver_error};
 use super::link::{Flavor, ResultRows};
 use super::session::{Server, connect_any};
 use crate::code::{Code, Retry};
@@ -79,10 +79,12 @@ impl MysqlTables {
         self.flavor = server.flavor;
         self.folds_names = server.folds_names();
         self.identity = Some(server.identity()).filter(|identity| !identity.is_empty());
-        let options = driver_options(&self.config, self.config.addresses.get(address))
-            .stmt_cache_size(STATEMENTS)
-            .setup(SESSION.to_vec());
-        let connecting = timeout(self.config.connect_deadline, Conn::new(options));
+        let adapt = |options: OptsBuilder| options.stmt_cache_size(STATEMENTS).setup(SESSION.to_vec());
+        let address = self.config.addresses.get(address).ok_or_else(not_connected)?;
+        let connecting = timeout(
+            self.config.connect_deadline,
+            driver_connect(&self.config, address, adapt),
+        );
         self.connection = Some(match connecting.await {
             Ok(connection) => connection.map_err(|error| refused(&error))?,
             Err(_) => {

@@ -25,10 +25,12 @@ impl Reader {
         };
         let logged_ms = f64::from(event.header.timestamp) * 1000.0;
         let mut is_prepared_xa = false;
+        let mut defines_nothing = false;
         let (id, committed_ms, is_explicit) = match event.header.event_type {
             EventType::MariadbGtid => {
                 let begin = MariadbBegin::read(body, event.header.server_id)?;
                 is_prepared_xa = begin.is_prepared_xa();
+                defines_nothing = begin.defines_nothing();
                 (
                     TransactionId::Mariadb(begin.gtid),
                     logged_ms,
@@ -49,6 +51,9 @@ impl Reader {
             }
         };
         self.open_transaction(id, committed_ms, is_explicit);
+        if let Some(open) = &mut self.open {
+            open.defines_nothing = defines_nothing;
+        }
         if is_prepared_xa {
             self.xa_start("".into());
         }
@@ -77,6 +82,7 @@ impl Reader {
                 Deliver::Nothing => 0,
             },
             is_explicit,
+            defines_nothing: false,
             is_begun: false,
             xa: None,
             touched: Vec::new(),

@@ -52,6 +52,8 @@ struct Open {
     delivered_before: u32,
     /// An event will end it; else its one statement does.
     is_explicit: bool,
+    /// The definition in it does not hold.
+    defines_nothing: bool,
     /// The writer knows of it.
     is_begun: bool,
     /// Rows are held for this XA transaction instead of being written.

@@ -63,6 +63,9 @@ impl Reader {
                 self.end_single()
             }
             Words::Nothing => self.end_single(),
+            Words::Definition if self.open.as_ref().is_some_and(|open| open.defines_nothing) => {
+                self.end_single()
+            }
             Words::Definition => {
                 self.definition(query);
                 self.end_single()
