@@ -1,14 +1,14 @@
 //! A table's definition out of its own table map, where the server logs names (`binlog_row_metadata=FULL`).
 //!
 //! This is the surest source: the metadata was written together with the rows. What it does not tell apart is MariaDB's
-//! own types that are stored as other ones (JSON is LONGTEXT, UUID is BINARY(16)): there a tracked definition decides,
-//! where one agrees.
+//! own types that are stored as other ones (JSON is LONGTEXT, UUID is BINARY(16)), and the columns of its versioned tables: there a tracked
+//! definition decides, where one agrees.
 
 use std::sync::Arc;
 
 use super::binlog::{TableMap, real_type};
 use super::charset::{Charset, by_collation_id};
-use super::schema::{ColumnDefinition, ColumnKind, Storage, TableDefinition, TableName};
+use super::schema::{ColumnDefinition, ColumnKind, Storage, TableDefinition, TableName, current_key};
 use crate::code::Code;
 use crate::error::{Error, Result};
 
@@ -206,13 +206,18 @@ fn char_bytes(metadata: u16) -> u16 {
     }
 }
 
-/// Whether `described` leaves a type open that only a tracked definition decides (MariaDB).
+/// Whether `described` leaves open what only a tracked definition decides (MariaDB): a type, or whether the table is versioned by the
+/// system, with a column for the end of each row.
 pub fn is_ambiguous(described: &TableDefinition) -> bool {
-    described.columns.iter().any(|column| match &column.kind {
-        ColumnKind::Text { fixed: false, .. } => true,
-        ColumnKind::Binary { fixed } => matches!(fixed, Some(4 | 16)),
-        _ => false,
-    })
+    let may_be_period =
+        |column: &&ColumnDefinition| !column.nullable && column.kind == ColumnKind::Timestamp { fraction: 6 };
+    let may_be_versioned = described.columns.iter().filter(may_be_period).count() > 1;
+    may_be_versioned
+        || described.columns.iter().any(|column| match &column.kind {
+            ColumnKind::Text { fixed: false, .. } => true,
+            ColumnKind::Binary { fixed } => matches!(fixed, Some(4 | 16)),
+            _ => false,
+        })
 }
 
 /// Takes MariaDB's own types from a tracked definition, where it names the same columns.
@@ -239,5 +244,7 @@ pub fn refine(described: &mut TableDefinition, tracked: &TableDefinition) {
             column.kind = tracked.kind.clone();
         }
         column.storage = tracked.storage;
+        column.generated = tracked.generated;
     }
+    described.key = current_key(std::mem::take(&mut described.key), &described.columns);
 }

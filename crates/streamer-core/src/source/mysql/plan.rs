@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use super::binlog::TableMap;
 use super::cell::CellPlan;
-use super::schema::{ColumnKind, TableDefinition, TableName};
+use super::schema::{ColumnKind, Generated, TableDefinition, TableName};
 use crate::config::Dates;
 use crate::error::{Error, Result};
 use crate::event::{BatchWriter, Column, Shape, ShapeId, TableLayout};
@@ -30,6 +30,8 @@ impl ShapeNumbers {
 struct PlanColumn {
     cell: CellPlan,
     is_json: bool,
+    /// It says when a row stopped being current.
+    is_row_end: bool,
     /// Its index among the columns that users see; `None` for one that is hidden.
     seen: Option<u32>,
 }
@@ -70,6 +72,8 @@ pub struct Image {
     pub slots: Vec<Option<u32>>,
     /// Cells that make up the key; `None` where the image lacks one of them, or the table has no key.
     pub key: Option<Vec<u32>>,
+    /// The cell that says when the row stopped being current, of a table that is versioned by the system.
+    pub row_end: Option<u32>,
 }
 
 /// The images of a plan that were met so far, by their bitmaps.
@@ -91,6 +95,7 @@ impl Plan {
             let is_hidden = hidden.get(index).copied().unwrap_or(false);
             columns.push(PlanColumn {
                 is_json: column.kind == ColumnKind::Json,
+                is_row_end: column.generated == Some(Generated::RowEnd),
                 seen: (!is_hidden).then_some(seen.len() as u32),
                 cell,
             });
@@ -202,6 +207,7 @@ impl Plan {
             slots: Vec::new(),
             columns: derived,
             key: None,
+            row_end: None,
         })
     }
 
@@ -219,6 +225,7 @@ impl Plan {
         let mut columns = Vec::new();
         let mut slots = vec![None; self.columns.len()];
         let mut json = 0;
+        let mut row_end = None;
         for (index, column) in self.columns.iter().enumerate() {
             let nth_json = column.is_json.then_some(json);
             json += u32::from(column.is_json);
@@ -230,6 +237,9 @@ impl Plan {
             }
             if let Some(slot) = slots.get_mut(index) {
                 *slot = Some(columns.len() as u32);
+            }
+            if column.is_row_end {
+                row_end = Some(columns.len() as u32);
             }
             columns.push(ImageColumn {
                 cell: column.cell.clone(),
@@ -253,6 +263,7 @@ impl Plan {
             columns,
             slots,
             key: key.filter(|key| !key.is_empty()),
+            row_end,
         }
     }
 }

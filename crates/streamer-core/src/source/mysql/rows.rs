@@ -3,6 +3,9 @@
 //! A row is decoded where the packet lies, straight into the writer. An update is measured first: which columns changed
 //! stands in front of its cells. An update that changes the primary key becomes a delete and an insert, because a
 //! reader that keeps rows by key would otherwise keep the old one.
+//!
+//! A table that MariaDB versions keeps its former rows beside the current ones, under the same key, and logs them too. Those are history,
+//! which no query shows unasked: a row that ends is a delete, and what happens to history is passed over.
 
 use std::sync::Arc;
 
@@ -98,7 +101,12 @@ impl RowsJob {
                 return Ok(Progress::Full);
             }
             let row = bytes.get(self.at..).unwrap_or_default();
+            let past = match self.kind {
+                RowsKind::Insert | RowsKind::Delete => self.past(row, scratch)?,
+                RowsKind::Update | RowsKind::PartialUpdate => None,
+            };
             let taken = match self.kind {
+                _ if past.is_some() => past.unwrap_or_default(),
                 RowsKind::Insert => self.single(row, Operation::Insert, skip, writer, scratch)?,
                 RowsKind::Delete => {
                     let taken = self.single(row, Operation::Delete, skip, writer, scratch)?;
@@ -121,6 +129,17 @@ impl RowsJob {
             format!("{what} of {} cannot be decoded.", self.plan.name()),
         )
         .with_detail("table", self.plan.name().to_string())
+    }
+
+    /// The bytes of a row that is history.
+    fn past(&self, row: &[u8], scratch: &mut Scratch) -> Result<Option<usize>> {
+        if self.first.row_end.is_none() {
+            return Ok(None);
+        }
+        let taken = measure(&self.first, row, None, &mut scratch.first)?;
+        Ok(has_ended(&self.first, row, &scratch.first)
+            .unwrap_or(false)
+            .then_some(taken))
     }
 
     fn single(
@@ -212,8 +231,14 @@ impl RowsJob {
                 .iter()
                 .any(|&place| changed.get(place).is_some_and(|changed| *changed))
         };
-        if images.key_changed() {
-            self.split(&images, skip, writer)?;
+        let (had_ended, has_ended) = images.ends();
+        if had_ended || has_ended || images.key_changed() {
+            if !had_ended {
+                self.leave(&images, skip, writer)?;
+            }
+            if !has_ended {
+                self.enter(&images, skip, writer)?;
+            }
         } else if *skip > 0 {
             *skip -= 1;
             writer.skip_change();
@@ -243,19 +268,24 @@ impl RowsJob {
         }
     }
 
-    /// A changed key: the old row goes, a new one comes.
-    fn split(&self, images: &Images<'_>, skip: &mut u32, writer: &mut BatchWriter) -> Result<()> {
+    /// The row before goes: its key is another one now, or it is history.
+    fn leave(&self, images: &Images<'_>, skip: &mut u32, writer: &mut BatchWriter) -> Result<()> {
         if *skip > 0 {
             *skip -= 1;
             writer.skip_change();
-        } else {
-            let mark = writer.begin_row(Operation::Delete, Some(images.before.shape.id), None, 0);
-            images.write_before(writer).map_err(|error| {
-                writer.rewind(mark);
-                self.in_table(error)
-            })?;
-            writer.end_row();
+            return Ok(());
         }
+        let mark = writer.begin_row(Operation::Delete, Some(images.before.shape.id), None, 0);
+        images.write_before(writer).map_err(|error| {
+            writer.rewind(mark);
+            self.in_table(error)
+        })?;
+        writer.end_row();
+        Ok(())
+    }
+
+    /// The row after comes.
+    fn enter(&self, images: &Images<'_>, skip: &mut u32, writer: &mut BatchWriter) -> Result<()> {
         if *skip > 0 {
             *skip -= 1;
             writer.skip_change();
@@ -310,6 +340,13 @@ impl Images<'_> {
         flags.into_iter()
     }
 
+    /// Whether the row was history before, and is afterwards. An image that does not say is as the other one.
+    fn ends(&self) -> (bool, bool) {
+        let before = has_ended(self.before, self.before_bytes, self.before_cells);
+        let after = has_ended(self.after, self.after_bytes, self.after_cells);
+        (before.unwrap_or(false), after.or(before).unwrap_or(false))
+    }
+
     /// Whether both images hold the whole key, and it differs.
     fn key_changed(&self) -> bool {
         let (Some(_), Some(after)) = (&self.before.key, &self.after.key) else {
@@ -339,6 +376,21 @@ impl Images<'_> {
         }
         Ok(())
     }
+}
+
+/// The ends of rows that have none: the last moment of TIMESTAMP(6), also where it has 32 bits without a sign (MariaDB 11.5), and the last
+/// transaction.
+const NO_END: [&[u8]; 3] = [
+    &[0x7f, 0xff, 0xff, 0xff, 0x0f, 0x42, 0x3f],
+    &[0xff, 0xff, 0xff, 0xff, 0x0f, 0x42, 0x3f],
+    &[0xff; 8],
+];
+
+/// Whether a row of a versioned table is history; `None` where the image does not say.
+fn has_ended(image: &Image, bytes: &[u8], cells: &[Span]) -> Option<bool> {
+    let span = cells.get(image.row_end? as usize)?;
+    let end = bytes.get(span.start..span.end)?;
+    Some(!span.is_null && !NO_END.contains(&end))
 }
 
 fn write_cell(

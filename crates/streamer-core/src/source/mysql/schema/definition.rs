@@ -116,6 +116,9 @@ pub enum Generated {
     Virtual,
     /// Kept in the row.
     Stored,
+    /// When the row stopped being current, of a table WITH SYSTEM VERSIONING (MariaDB): one that has stopped is history, and no row
+    /// that a query sees.
+    RowEnd,
 }
 
 /// What a column holds: the declared type as far as decoding needs it.

@@ -316,9 +316,12 @@ impl<'a> Raw<'a> {
             }
             period |= matches!(row.cells[4], Some("ROW START" | "ROW END"));
             let name = row.name.unwrap_or_default();
-            let column = self
+            let mut column = self
                 .column(flavor, row)
                 .ok_or_else(|| format!("the type of its column {name} is not known"))?;
+            if self.versioned && row.cells[4] == Some("ROW END") {
+                column.generated = Some(Generated::RowEnd);
+            }
             columns.push(column);
         }
         let key = self
@@ -330,6 +333,7 @@ impl<'a> Raw<'a> {
             })
             .collect::<Option<_>>()
             .ok_or("its primary key names a column that may not be seen")?;
+        let key = current_key(key, &columns);
         if self.versioned && !period {
             columns.extend(period_columns());
         }
@@ -411,14 +415,25 @@ fn is_json_check(clause: &str, column: &str) -> bool {
     })
 }
 
+/// The key of the rows that are current: the end of a row, which MariaDB adds to that of a versioned table, tells apart former ones.
+pub(crate) fn current_key(mut key: Vec<u32>, columns: &[ColumnDefinition]) -> Vec<u32> {
+    let is_end = |index: u32| {
+        let column = columns.get(index as usize);
+        column.is_some_and(|column| column.generated == Some(Generated::RowEnd))
+    };
+    key.retain(|&index| !is_end(index));
+    key
+}
+
 /// What MariaDB adds to a versioned table that declares no period.
 pub(crate) fn period_columns() -> [ColumnDefinition; 2] {
-    ["row_start", "row_end"].map(|name| ColumnDefinition {
+    let generated = [("row_start", Generated::Stored), ("row_end", Generated::RowEnd)];
+    generated.map(|(name, generated)| ColumnDefinition {
         name: name.into(),
         kind: ColumnKind::Timestamp { fraction: 6 },
         nullable: false,
         invisible: true,
-        generated: Some(Generated::Stored),
+        generated: Some(generated),
         storage: Storage::Period,
     })
 }

@@ -14,6 +14,7 @@ pub use catalog::{Catalog, Happened, Knowledge};
 pub use definition::{
     CharsetName, ColumnDefinition, ColumnKind, Generated, Storage, TableDefinition, TableName,
 };
+pub(crate) use information_schema::current_key;
 pub use information_schema::{
     Reading, Unreadable, Wanted, columns_query, databases_query, read_columns, read_databases,
 };

@@ -162,9 +162,12 @@ fn read_rarer_attribute(cursor: &mut Cursor<'_>, column: &mut DeclaredColumn) ->
 
 fn read_generation(cursor: &mut Cursor<'_>, column: &mut DeclaredColumn) -> Option<()> {
     if cursor.take("row") {
-        cursor.take_any(&["start", "end"]).then_some(())?;
         column.row_period = true;
-        column.generated = Some(Generated::Stored);
+        column.generated = if cursor.take("end") {
+            Some(Generated::RowEnd)
+        } else {
+            cursor.take("start").then_some(Some(Generated::Stored))?
+        };
         return Some(());
     }
     column.generated = Some(Generated::Virtual);
