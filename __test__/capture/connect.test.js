@@ -8,7 +8,6 @@ const fs = require('node:fs')
 const http = require('node:http')
 const net = require('node:net')
 const { after, before, describe, test } = require('node:test')
-const { Streamer } = require('../..')
 const { eventually, freshDatabase, openKit } = require('../support/servers')
 const { collect, refusal } = require('../support/collect')
 
