@@ -27,3 +27,11 @@ pub use connector::MongodbConnector;
 pub use failure::client_error;
 pub use oplog::OplogConnector;
 pub use polled::MongodbTables;
+
+/// Reads a document as an event of a change stream, and as an entry of the oplog.
+#[cfg(fuzzing)]
+pub fn read_hostile(document: &bson::RawDocument) {
+    let _ = event::Event::read(document);
+    event::write_changed(&mut String::new(), document);
+    oplog::read_hostile(document);
+}

@@ -26,6 +26,8 @@ mod witness;
 mod words;
 
 pub use cell::AnswerColumn;
+#[cfg(fuzzing)]
+pub use cell::CellPlan;
 pub use chunks::MysqlChunks;
 pub use connector::MysqlConnector;
 pub use driver::{driver_error, driver_lacks_tls, driver_options};

@@ -15,3 +15,11 @@ mod watch;
 mod work;
 
 pub use connector::OplogConnector;
+
+/// Reads a document as an entry.
+#[cfg(fuzzing)]
+pub fn read_hostile(document: &bson::RawDocument) {
+    if let Ok(entry) = entry::Entry::read(document) {
+        let _ = (entry.command(), entry.names());
+    }
+}
