@@ -45,7 +45,7 @@ async function main() {
   // The loader and its typings are generated and committed: they must be what the build makes.
   run('git', ['diff', '--exit-code', '--', 'native.js', 'native.d.ts'])
   run('npm', ['run', '--silent', 'lint:package'])
-  const rust = await shown('cargo', ['test', '--locked', '--workspace', '--quiet'])
+  const rust = await shown('cargo', ['test', '--locked', '--workspace', '--quiet', '--no-fail-fast'])
   const files = [
     '__test__',
     '__test__/cache',

@@ -168,7 +168,7 @@ fn a_wrong_number_is_refused_with_its_path_and_what_was_expected() {
     assert_refused(&[
         (
             top("pool", json!({ "maxConnections": 0, "wait": 5, "queryMs": "1s" })),
-            "pool.wait: unknown option, did you mean \"waitMs\"?; pool.maxConnections: expected a whole number from 1 to 1000, found 0; \
+            "pool.wait: unknown option, did you mean \"waitMs\"?\npool.maxConnections: expected a whole number from 1 to 1000, found 0\n\
              pool.queryMs: expected a whole number from 1 to 3600000, found \"1s\"",
         ),
         (
