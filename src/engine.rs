@@ -106,6 +106,7 @@ impl Engine {
         )]
         on_item: Function<'_, Arguments, ()>,
     ) -> Result<Self> {
+        crate::sqlite::isolate_locks();
         let config = parse(&config_json)?;
         let on_item = on_item
             .build_threadsafe_function::<Arguments>()

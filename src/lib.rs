@@ -16,6 +16,8 @@ mod delivery;
 mod engine;
 mod environment;
 mod failure;
+#[cfg(all(target_os = "linux", target_pointer_width = "64"))]
+mod locks;
 mod queries;
 mod runtime;
 mod sqlite;

@@ -11,6 +11,12 @@ use streamer_core::source::sqlite::remove;
 
 use crate::failure::thrown;
 
+/// Lets this copy of SQLite and others in the process exclude each other, where that can be had.
+pub fn isolate_locks() {
+    #[cfg(all(target_os = "linux", target_pointer_width = "64"))]
+    crate::locks::isolate();
+}
+
 /// Takes the triggers and the change log out of a SQLite database, which a path or a `sqlite:` URL names. Returns how many
 /// triggers and tables those were. Blocks while another process holds the write lock, 10 s at most.
 // The macro registers it, except where tests are built.
@@ -31,6 +37,7 @@ pub fn uninstall_sqlite(place: String) -> Result<Vec<u32>> {
     } else {
         PathBuf::from(place)
     };
+    isolate_locks();
     let removed = remove(&path).map_err(|error| thrown(&error))?;
     Ok(vec![removed.triggers as u32, removed.tables as u32])
 }
