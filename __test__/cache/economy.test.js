@@ -4,26 +4,18 @@
 // their own, connections that are bounded.
 
 const assert = require('node:assert/strict')
-const { after, before, test } = require('node:test')
+const { test } = require('node:test')
 const { Streamer } = require('../..')
-const { eventually, freshDatabase, openKit } = require('../support/servers')
+const { cacheServers, selects, warmed } = require('../support/cache')
+const { eventually, freshDatabase } = require('../support/servers')
 
-/** @type {Awaited<ReturnType<typeof openKit>>} */
-let kit
-/** @type {Record<string, any>} */
-const servers = {}
-before(async () => {
-  kit = await openKit()
-  servers.mysql = await kit.mysql({ args: ['--gtid-mode=ON', '--enforce-gtid-consistency=ON'] })
-  servers.mariadb = await kit.mariadb({ args: [] })
-})
-after(() => kit?.close())
+const held = cacheServers()
 
 const ROWS = 1000
 
 /** A table of numbered rows, followed. @param {string} kind @param {object} [config] */
 async function numbered(kind, config = {}) {
-  const database = await freshDatabase(servers[kind])
+  const database = await freshDatabase(held.servers[kind])
   const connection = await database.connect()
   await connection.query(
     'CREATE TABLE t (id BIGINT UNSIGNED PRIMARY KEY, grp INT NOT NULL, v VARCHAR(20), KEY (grp))'
@@ -42,23 +34,9 @@ async function numbered(kind, config = {}) {
     await streamer.stop()
     await connection.end()
   }
-  /** Until memory answers. @param {() => Promise<unknown>} ask */
-  const warm = ask =>
-    eventually(
-      async () => {
-        const { hits } = streamer.cache.stats()
-        await ask()
-        return streamer.cache.stats().hits > hits
-      },
-      { what: 'an answer from memory' }
-    )
+  /** @param {() => Promise<unknown>} ask */
+  const warm = ask => warmed(streamer, ask)
   return { connection, database, streamer, warm, end }
-}
-
-/** How many SELECTs the server has run. @param {any} connection */
-async function selects(connection) {
-  const [rows] = await connection.query("SHOW GLOBAL STATUS LIKE 'Com_select'")
-  return Number(rows[0].Value)
 }
 
 for (const kind of ['mysql', 'mariadb']) {

@@ -3,26 +3,18 @@
 // Queries through the cache: what is kept, what drops it, who shares, and that values are the stream's.
 
 const assert = require('node:assert/strict')
-const { after, before, test } = require('node:test')
+const { test } = require('node:test')
 const { Streamer } = require('../..')
-const { eventually, freshDatabase, openKit } = require('../support/servers')
+const { cacheServers, selects } = require('../support/cache')
+const { eventually, freshDatabase } = require('../support/servers')
 
-/** @type {Awaited<ReturnType<typeof openKit>>} */
-let kit
-/** @type {Record<string, any>} */
-const servers = {}
-before(async () => {
-  kit = await openKit()
-  servers.mysql = await kit.mysql({ args: ['--gtid-mode=ON', '--enforce-gtid-consistency=ON'] })
-  servers.mariadb = await kit.mariadb({ args: [] })
-})
-after(() => kit?.close())
+const held = cacheServers()
 
 const KINDS = ['mysql', 'mariadb']
 
 /** @param {string} kind @param {string[]} statements @param {{ intervalMs: number, timeoutMs: number }} [heartbeat] */
 async function cached(kind, statements, heartbeat = { intervalMs: 100, timeoutMs: 2000 }) {
-  const database = await freshDatabase(servers[kind])
+  const database = await freshDatabase(held.servers[kind])
   const connection = await database.connect({ multipleStatements: true })
   for (const statement of statements) await connection.query(statement)
   const streamer = new Streamer({
@@ -42,12 +34,6 @@ const isHit = async (streamer, ask) => {
   const { hits } = streamer.cache.stats()
   await ask()
   return streamer.cache.stats().hits === hits + 1
-}
-
-/** How many SELECTs the server has run. */
-async function selects(connection) {
-  const [rows] = await connection.query("SHOW GLOBAL STATUS LIKE 'Com_select'")
-  return Number(rows[0].Value)
 }
 
 for (const kind of KINDS) {
@@ -166,7 +152,7 @@ for (const kind of KINDS) {
       const [{ n }] = await streamer.query('SELECT COUNT(*) AS n FROM t', [], { after: position })
       assert.equal(n, 3)
     }
-    const other = kind === 'mysql' ? servers.mariadb : servers.mysql
+    const other = kind === 'mysql' ? held.servers.mariadb : held.servers.mysql
     const elsewhere = new Streamer({ source: other.url })
     const { position } = await elsewhere.execute('CREATE DATABASE IF NOT EXISTS elsewhere')
     await assert.rejects(streamer.query('SELECT 1 AS one', [], { after: position }), {
@@ -242,7 +228,7 @@ for (const kind of KINDS) {
 }
 
 test('without GTIDs a position is waited for by time (MySQL)', async () => {
-  const server = await kit.mysql({ args: ['--gtid-mode=OFF', '--enforce-gtid-consistency=OFF'] })
+  const server = await held.kit.mysql({ args: ['--gtid-mode=OFF', '--enforce-gtid-consistency=OFF'] })
   const database = await freshDatabase(server)
   const connection = await database.connect()
   await connection.query('CREATE TABLE t (id INT PRIMARY KEY)')

@@ -3,48 +3,31 @@
 // The second level: processes share answers in Redis, each judges them by its own log, and Redis may do what it likes.
 
 const assert = require('node:assert/strict')
-const { once } = require('node:events')
-const net = require('node:net')
-const { after, before, test } = require('node:test')
+const { test } = require('node:test')
 const { Streamer } = require('../..')
+const { cacheServers } = require('../support/cache')
+const { freePort } = require('../support/port')
 const { connect } = require('../support/redis')
-const { eventually, freshDatabase, openKit } = require('../support/servers')
+const { eventually, freshDatabase } = require('../support/servers')
 
 const ROW = 'SELECT id, v, text FROM t WHERE id = ?'
 const KEY = Buffer.alloc(32, 7).toString('base64')
 const ROWS = 2000
 
-/** @type {Awaited<ReturnType<typeof openKit>>} */
-let kit
-/** @type {Record<string, any>} */
-const servers = {}
-before(async () => {
-  kit = await openKit()
-  servers.mysql = await kit.mysql({ args: ['--gtid-mode=ON', '--enforce-gtid-consistency=ON'] })
-  servers.mariadb = await kit.mariadb({ args: [] })
+const held = cacheServers(async ({ kit, servers }) => {
   servers.redis = await kit.redis()
 })
-after(() => kit?.close())
-
-async function freePort() {
-  const server = net.createServer().listen(0, '127.0.0.1')
-  await once(server, 'listening')
-  const { port } = /** @type {net.AddressInfo} */ (server.address())
-  server.close()
-  await once(server, 'close')
-  return port
-}
 
 /** A table, and streamers over it that share a Redis. @param {string} kind @param {object} [options] */
 async function shared(kind, options = {}) {
-  const database = await freshDatabase(servers[kind])
+  const database = await freshDatabase(held.servers[kind])
   const connection = await database.connect()
   await connection.query(
     'CREATE TABLE t (id INT PRIMARY KEY, v INT NOT NULL, text VARCHAR(40) CHARACTER SET utf8mb4)'
   )
   const rows = Array.from({ length: ROWS }, (_, id) => [id, 0, `text of ${id} é 東京`])
   await connection.query('INSERT INTO t VALUES ?', [rows])
-  const redis = { url: servers.redis.url, prefix: `${database.name}:`, ...options }
+  const redis = { url: held.servers.redis.url, prefix: `${database.name}:`, ...options }
   /** @type {any[]} */
   const streamers = []
   const open = async (more = {}) => {
@@ -61,7 +44,7 @@ async function shared(kind, options = {}) {
     await streamer.start()
     return { streamer, told, stats: () => streamer.cache.stats() }
   }
-  const client = await connect(servers.redis.url)
+  const client = await connect(held.servers.redis.url)
   const end = async () => {
     await Promise.all(streamers.map(streamer => streamer.stop()))
     client.close()
@@ -175,7 +158,7 @@ for (const kind of ['mysql', 'mariadb']) {
     let asked = 0
     for (const fault of ['pause', 'kill']) {
       const { redisFailures } = one.stats()
-      await servers.redis[fault]()
+      await held.servers.redis[fault]()
       let worst = 0
       const began = performance.now()
       let reads = 0
@@ -189,8 +172,8 @@ for (const kind of ['mysql', 'mariadb']) {
       t.diagnostic(`${fault}: ${reads} reads, the longest took ${Math.round(worst)} ms`)
       assert.ok(one.stats().redisFailures > redisFailures, 'Redis was not asked while it was away')
       assert.ok(reads > 20, `${reads} reads in 1.5 s`)
-      if (fault === 'pause') await servers.redis.resume()
-      else await servers.redis.restart()
+      if (fault === 'pause') await held.servers.redis.resume()
+      else await held.servers.redis.restart()
       await warm(one, other)
     }
     await end()
@@ -239,10 +222,10 @@ test('values are told apart by the key that they are encrypted with; those of wr
 })
 
 test('a Redis that takes only TLS with a certificate is shared, and one that is not trusted is left alone', async () => {
-  const { tls } = await kit.mysql({ tls: true })
+  const { tls } = await held.kit.mysql({ tls: true })
   assert.ok(tls)
   const port = await freePort()
-  await kit.redis({
+  await held.kit.redis({
     own: true,
     args: [
       '--tls-port',

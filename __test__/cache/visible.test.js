@@ -3,26 +3,18 @@
 // A change is delivered before its row can be read: what is asked for in between must be neither old nor kept.
 
 const assert = require('node:assert/strict')
-const { after, before, test } = require('node:test')
+const { test } = require('node:test')
 const { Streamer } = require('../..')
-const { eventually, freshDatabase, openKit } = require('../support/servers')
+const { cacheServers, warmed } = require('../support/cache')
+const { eventually, freshDatabase } = require('../support/servers')
 
 const ROWS = 'SELECT id, v FROM t WHERE id = ?'
 
-/** @type {Awaited<ReturnType<typeof openKit>>} */
-let kit
-/** @type {Record<string, any>} */
-const servers = {}
-before(async () => {
-  kit = await openKit()
-  servers.mysql = await kit.mysql({ args: ['--gtid-mode=ON', '--enforce-gtid-consistency=ON'] })
-  servers.mariadb = await kit.mariadb({ args: [] })
-})
-after(() => kit?.close())
+const held = cacheServers()
 
 /** A streamer with a cache over a table of versions. @param {string} kind @param {object} [cache] @param {object} [config] */
 async function versions(kind, cache = {}, rows = 3, config = {}) {
-  const database = await freshDatabase(servers[kind])
+  const database = await freshDatabase(held.servers[kind])
   const connection = await database.connect()
   await connection.query('CREATE TABLE t (id INT PRIMARY KEY, v INT NOT NULL)')
   const values = Array.from({ length: rows }, (_, id) => [id, 0])
@@ -43,16 +35,7 @@ async function versions(kind, cache = {}, rows = 3, config = {}) {
 }
 
 /** Asks until memory answers. */
-async function warm(streamer, id) {
-  await eventually(
-    async () => {
-      const { hits } = streamer.cache.stats()
-      await streamer.query(ROWS, [id])
-      return streamer.cache.stats().hits > hits
-    },
-    { what: 'an answer from memory' }
-  )
-}
+const warm = (streamer, id) => warmed(streamer, () => streamer.query(ROWS, [id]))
 
 test('a read in the window before a commit is visible gives the new row, and none keeps the old one (MariaDB)', async () => {
   const { connection, streamer, told } = await versions('mariadb')
@@ -61,7 +44,7 @@ test('a read in the window before a commit is visible gives the new row, and non
   await connection.query('SET GLOBAL rpl_semi_sync_master_wait_no_slave=ON')
   await connection.query('SET GLOBAL rpl_semi_sync_master_timeout=300')
   let early = 0
-  const database = new URL(servers.mariadb.url)
+  const database = new URL(held.servers.mariadb.url)
   assert.ok(database)
   for (let v = 1; v <= 20; v++) {
     await connection.query('SET GLOBAL rpl_semi_sync_master_enabled=OFF')

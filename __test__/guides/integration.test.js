@@ -10,12 +10,12 @@ const {
   DEADLINE_MS,
   EXAMPLES,
   Program,
-  freePort,
   installExamples,
   openBrowser,
   openShop,
 } = require('../support/examples')
 const { freshMongodb } = require('../support/mongodb')
+const { freePort } = require('../support/port')
 const { freshDatabase, openKit } = require('../support/servers')
 
 /** @type {any} */

@@ -6,23 +6,12 @@ const { spawn } = require('node:child_process')
 const { once } = require('node:events')
 const fs = require('node:fs')
 const { createRequire } = require('node:module')
-const net = require('node:net')
 const os = require('node:os')
 const path = require('node:path')
 const { ROOT, packages } = require('../../scripts/setup')
 
 const EXAMPLES = path.join(ROOT, 'examples')
 const DEADLINE_MS = 120_000
-
-/** A port that is free now. @returns {Promise<number>} */
-async function freePort() {
-  const server = net.createServer().listen(0, '127.0.0.1')
-  await once(server, 'listening')
-  const { port } = /** @type {net.AddressInfo} */ (server.address())
-  server.close()
-  await once(server, 'close')
-  return port
-}
 
 /** A process in the folder of the examples. */
 class Program {
@@ -120,4 +109,4 @@ function installExamples() {
   packages('examples')
 }
 
-module.exports = { DEADLINE_MS, EXAMPLES, Program, freePort, installExamples, openBrowser, openShop }
+module.exports = { DEADLINE_MS, EXAMPLES, Program, installExamples, openBrowser, openShop }

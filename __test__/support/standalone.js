@@ -6,10 +6,10 @@ const assert = require('node:assert/strict')
 const { spawn } = require('node:child_process')
 const { once } = require('node:events')
 const fs = require('node:fs')
-const net = require('node:net')
 const os = require('node:os')
 const path = require('node:path')
 const { MongoClient } = require('mongodb')
+const { freePort } = require('./port')
 const { eventually } = require('./servers')
 
 /** The program of the kit's own servers, looked up as the kit does. */
@@ -21,16 +21,6 @@ function program() {
   const found = folders.map(place => path.join(place, 'mongod')).find(file => fs.existsSync(file))
   assert.ok(found, 'mongod is there')
   return found
-}
-
-/** @returns {Promise<number>} */
-function freePort() {
-  return new Promise(resolve => {
-    const listener = net.createServer().listen(0, '127.0.0.1', () => {
-      const { port } = /** @type {net.AddressInfo} */ (listener.address())
-      listener.close(() => resolve(port))
-    })
-  })
 }
 
 /** Starts one. */
