@@ -5,6 +5,7 @@
 //! its argument stand in [`cache`](crate::cache).
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 
@@ -214,8 +215,25 @@ pub(super) fn foreign_position() -> Error {
     )
 }
 
+/// No connection came free in time. `all`: how many there are, in words.
+pub(super) fn busy(waited: Duration, all: &str) -> Error {
+    Error::new(
+        Code::ServerBusy,
+        format!("A connection was expected within {waited:?}, {all} are in use."),
+    )
+    .with_advice("Make the queries shorter, ask for less at the same time, or raise `pool.maxConnections`.")
+}
+
+/// `what` was not answered in time.
+pub(super) fn late(what: &str, limit: Duration) -> Error {
+    Error::new(
+        Code::Timeout,
+        format!("An answer to {what} was expected within {limit:?}, none came."),
+    )
+}
+
 /// The source did not reach the position in `after` in time.
-pub(super) fn position_not_visible(waited: std::time::Duration) -> Error {
+pub(super) fn position_not_visible(waited: Duration) -> Error {
     Error::new(
         Code::Timeout,
         format!("The position in `after` was expected to be visible within {waited:?}, it was not."),

@@ -53,7 +53,7 @@ pub struct Template {
     pub expressions: Vec<String>,
     /// Parameters.
     pub parameters: usize,
-    /// What it looks up, where it is nothing but a look-up.
+    /// What it looks up, where it is nothing but a look-up; not told in SQLite's dialect.
     pub point: Option<Point>,
 }
 
@@ -65,7 +65,11 @@ impl Template {
     pub fn parse(text: &str) -> Result<Self, Uncacheable> {
         check_length(text)?;
         check_text(text)?;
-        Self::read(text, &MySqlDialect {}, is_deterministic)
+        let template = Self::read(text, &MySqlDialect {}, is_deterministic)?;
+        Ok(Self {
+            point: Point::read(text),
+            ..template
+        })
     }
 
     /// Reads a text in SQLite's dialect.
@@ -96,11 +100,7 @@ impl Template {
         if let ControlFlow::Break(refusal) = query.visit(&mut reading) {
             return Err(refusal);
         }
-        let point = Point::read(text);
-        Ok(Self {
-            point,
-            ..reading.finish()?
-        })
+        reading.finish()
     }
 }
 

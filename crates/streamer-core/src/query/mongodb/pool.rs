@@ -14,6 +14,7 @@ use tokio::time::timeout;
 use crate::code::Code;
 use crate::config::{Heartbeat, MongodbConfig, PoolConfig};
 use crate::error::{Error, Result};
+use crate::query::backend::{busy, late};
 use crate::source::mongodb::{Connected, client_error, connect_pool};
 
 /// Most connections to each server, where the URL does not say (`maxPoolSize`).
@@ -85,17 +86,7 @@ impl Pool {
                 Code::ConnectionLost,
                 "The connections for queries are closed.",
             )),
-            Err(_) => Err(Error::new(
-                Code::ServerBusy,
-                format!(
-                    "A connection was expected within {:?}, all {} are in use.",
-                    self.limits.wait,
-                    self.most()
-                ),
-            )
-            .with_advice(
-                "Make the queries shorter, ask for less at the same time, or raise `pool.maxConnections`.",
-            )),
+            Err(_) => Err(busy(self.limits.wait, &format!("all {}", self.most()))),
         }
     }
 
@@ -137,7 +128,7 @@ impl Pool {
         match timeout(self.limits.query + WAY, answer).await {
             Ok(Ok(found)) => Ok(found),
             Ok(Err(error)) => Err(trouble(&error, self.limits.query)),
-            Err(_) => Err(Trouble::Failed(late(self.limits.query))),
+            Err(_) => Err(Trouble::Failed(late("a query", self.limits.query))),
         }
     }
 
@@ -165,7 +156,7 @@ impl Pool {
         match timeout(self.limits.query + WAY, answer).await {
             Ok(Ok(found)) => Ok(found),
             Ok(Err(error)) => Err(failed(&error, self.limits.query)),
-            Err(_) => Err(late(self.limits.query)),
+            Err(_) => Err(late("a query", self.limits.query)),
         }
     }
 
@@ -182,13 +173,6 @@ fn primary() -> SelectionCriteria {
     SelectionCriteria::ReadPreference(mongodb::options::ReadPreference::Primary)
 }
 
-fn late(limit: Duration) -> Error {
-    Error::new(
-        Code::Timeout,
-        format!("An answer to a query was expected within {limit:?}, none came."),
-    )
-}
-
 fn trouble(error: &DriverError, limit: Duration) -> Trouble {
     match error.kind.as_ref() {
         ErrorKind::Command(command)
@@ -203,7 +187,7 @@ fn trouble(error: &DriverError, limit: Duration) -> Trouble {
 /// What a server says of a query may hold a part of it.
 fn failed(error: &DriverError, limit: Duration) -> Error {
     match error.kind.as_ref() {
-        ErrorKind::Command(command) if command.code == EXPIRED => late(limit),
+        ErrorKind::Command(command) if command.code == EXPIRED => late("a query", limit),
         // Not the server as a whole, but this question.
         ErrorKind::Command(command) if client_error(error).code() == Code::ServerRefused => {
             let message: String = command

@@ -146,9 +146,10 @@ impl Mysql {
         let (sql, params) = statement(read)?;
         let connections = self.connections().await;
         // What is not known to be a plain read may leave something in its session.
-        let mut connection = match Template::parse(sql) {
-            Ok(_) => connections.reader().await?,
-            Err(_) => connections.writer().await?,
+        let is_plain = self.plans.known(sql).is_some() || Template::parse(sql).is_ok();
+        let mut connection = match is_plain {
+            true => connections.reader().await?,
+            false => connections.writer().await?,
         };
         // Which columns hold JSON depends on the server, and is asked with its means.
         let means = *self.means.get_or_try_init(|| Means::of(&mut connection)).await?;

@@ -7,9 +7,9 @@ use mysql_async::prelude::Queryable;
 use mysql_async::{Conn, OptsBuilder, Pool, PoolConstraints, PoolOpts, Value};
 use tokio::time::timeout;
 
-use crate::code::Code;
 use crate::config::{MysqlConfig, PoolConfig, TlsMode};
-use crate::error::{Error, Result};
+use crate::error::Result;
+use crate::query::backend::{busy, late};
 use crate::source::mysql::{driver_error as failed, driver_lacks_tls, driver_options};
 
 /// Most connections for reads, and as many again for what leaves something behind.
@@ -96,17 +96,7 @@ impl Lane {
         match answer {
             Ok(Ok(connection)) => Ok(connection),
             Ok(Err(error)) => Err(failed(&error)),
-            Err(_) => Err(Error::new(
-                Code::ServerBusy,
-                format!(
-                    "A connection was expected within {:?}, all {} are in use.",
-                    self.limits.wait,
-                    most(self.limits)
-                ),
-            )
-            .with_advice(
-                "Make the queries shorter, ask for less at the same time, or raise `pool.maxConnections`.",
-            )),
+            Err(_) => Err(busy(self.limits.wait, &format!("all {}", most(self.limits)))),
         }
     }
 
@@ -142,10 +132,7 @@ pub(super) async fn within<T>(
     match timeout(limit, statement).await {
         Ok(Ok(answer)) => Ok(answer),
         Ok(Err(error)) => Err(failed(&error)),
-        Err(_) => Err(Error::new(
-            Code::Timeout,
-            format!("An answer to a statement was expected within {limit:?}, none came."),
-        )),
+        Err(_) => Err(late("a statement", limit)),
     }
 }
 

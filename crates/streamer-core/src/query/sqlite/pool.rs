@@ -18,6 +18,7 @@ use tokio::time::timeout;
 use crate::code::Code;
 use crate::config::{PoolConfig, SQLITE_DATABASE};
 use crate::error::{Error, Result};
+use crate::query::backend::{busy, late};
 use crate::source::sqlite::{failure, file_identity, open};
 
 /// Most connections for reads: they share the processors with the application.
@@ -131,7 +132,7 @@ impl Pool {
         let permit = match timeout(self.limits.wait, permits.acquire_owned()).await {
             Ok(Ok(permit)) => permit,
             Ok(Err(_)) => return Err(closed()),
-            Err(_) => return Err(busy(self.limits.wait)),
+            Err(_) => return Err(busy(self.limits.wait, "all")),
         };
         let (path, is_writer, idle) = (self.path.clone(), self.is_writer, Arc::clone(&self.idle));
         let is_left = Arc::new(AtomicBool::new(false));
@@ -252,10 +253,7 @@ fn refused(error: &rusqlite::Error, path: &Path, missed: Option<Duration>) -> Er
         (rusqlite::Error::SqliteFailure(cause, _), Some(limit))
             if cause.code == ErrorCode::OperationInterrupted =>
         {
-            Error::new(
-                Code::Timeout,
-                format!("An answer to a statement was expected within {limit:?}, none came."),
-            )
+            late("a statement", limit)
         }
         (error, _) => refusal(error, path),
     }
@@ -286,16 +284,6 @@ fn refusal(error: &rusqlite::Error, path: &Path) -> Error {
         rusqlite::Error::SqliteFailure(..) | rusqlite::Error::SqlInputError { .. } => failure(error, path),
         _ => Error::new(Code::ServerRefused, format!("SQLite could not go on: {error}.")),
     }
-}
-
-fn busy(waited: Duration) -> Error {
-    Error::new(
-        Code::ServerBusy,
-        format!("A connection was expected within {waited:?}, all are in use."),
-    )
-    .with_advice(
-        "Make the queries shorter, or ask for less at the same time, or raise `pool.maxConnections`.",
-    )
 }
 
 fn closed() -> Error {
