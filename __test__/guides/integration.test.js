@@ -97,18 +97,31 @@ const servers = {
 const builds = {
   nest: [['node_modules/typescript/bin/tsc', '-p', 'nest']],
   next: [['next/prepare.js'], ['node_modules/next/dist/bin/next', 'build', 'next']],
+  prisma: [['node_modules/prisma/build/index.js', 'generate', '--schema', 'prisma/schema.prisma']],
+}
+
+/** No telemetry. Any program stands for Prisma's schema engine, which `prisma generate` fetches where it is missing, and does not run. */
+const BUILD_ENV = {
+  NEXT_TELEMETRY_DISABLED: '1',
+  CHECKPOINT_DISABLE: '1',
+  PRISMA_SCHEMA_ENGINE_BINARY: process.execPath,
+}
+
+/** @param {string} name of an example */
+function build(name) {
+  for (const args of builds[name] ?? []) {
+    const { status, stdout, stderr } = spawnSync(process.execPath, args, {
+      cwd: EXAMPLES,
+      encoding: 'utf8',
+      env: { ...process.env, ...shop.env, ...BUILD_ENV },
+    })
+    assert.equal(status, 0, stdout + stderr)
+  }
 }
 
 for (const [name, args] of Object.entries(servers)) {
   test(`examples/${name}: changes of another process arrive over HTTP and in a browser, and it stops cleanly`, async () => {
-    for (const build of builds[name] ?? []) {
-      const { status, stdout, stderr } = spawnSync(process.execPath, build, {
-        cwd: EXAMPLES,
-        encoding: 'utf8',
-        env: { ...process.env, ...shop.env, NEXT_TELEMETRY_DISABLED: '1' },
-      })
-      assert.equal(status, 0, stdout + stderr)
-    }
+    build(name)
     const { program, url } = await serve(args)
     try {
       const changes = await follow(url, seen =>
@@ -193,6 +206,19 @@ test('examples/drizzle: writes of another copy of SQLite in the process are seen
   for (let round = 0; round < 5; round++) {
     const output = await ran('drizzle/main.js', sqlite())
     assert.match(output, /insert orders[^]*update orders[^]*delete orders/)
+  }
+})
+
+test('examples/prisma: writes of a client that was just generated are seen, what was rolled back is not', async () => {
+  build('prisma')
+  // As with Drizzle, another copy of SQLite.
+  for (let round = 0; round < 5; round++) {
+    const output = await ran('prisma/main.js', sqlite())
+    assert.match(
+      output,
+      /rolled back[^]*insert orders[^]*update orders[^]*total: 5\b[^]*update orders[^]*green tea[^]*delete orders/
+    )
+    assert.doesNotMatch(output, /total: 0\b/)
   }
 })
 
