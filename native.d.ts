@@ -59,17 +59,17 @@ export declare class Engine {
   health(): string
   /** Figures in the Prometheus text format. */
   metrics(): string
-  /** What memory holds for a query; `null` where it must be asked. */
-  lookup(source: string | undefined | null, sql: string, values: (null | boolean | number | bigint | string | Buffer)[], ttlMs?: number | undefined | null): RowsPayload | null
-  /** The answer to a query, from memory or from the source. `ticket`: a number by which `giveUp` names it. */
-  query(source: string | undefined | null, sql: string, values: (null | boolean | number | bigint | string | Buffer)[], bypasses: boolean, ttlMs?: number | undefined | null, after?: string | undefined | null, ticket?: number | undefined | null): Promise<RowsPayload>
   /**
-   * What memory holds for a `find`; `null` where it must be asked. `request`: BSON with `filter`, `projection`, `sort`,
-   * `limit`, `skip`.
+   * Writes what memory holds for a query into memory of the caller's: the bytes that it has, negated where they do not fit, and 0
+   * where the source must be asked. See `answers.rs` for their layout.
    */
-  lookupFind(source: string | undefined | null, namespace: string, request: Buffer, ttlMs?: number | undefined | null): RowsPayload | null
+  lookup(source: string | undefined | null, sql: string, values: (null | boolean | number | bigint | string | Buffer)[], ttlMs: number | undefined | null, into: Buffer): number
+  /** The answer to a query, from memory or from the source. `ticket`: a number by which `giveUp` names it. */
+  query(source: string | undefined | null, sql: string, values: (null | boolean | number | bigint | string | Buffer)[], bypasses: boolean, ttlMs?: number | undefined | null, after?: string | undefined | null, ticket?: number | undefined | null): Promise<Answer>
+  /** The same for a `find`. `request`: BSON with `filter`, `projection`, `sort`, `limit`, `skip`. */
+  lookupFind(source: string | undefined | null, namespace: string, request: Buffer, ttlMs: number | undefined | null, into: Buffer): number
   /** The documents that a `find` gives, from memory or from the source: one after the other in `bytes`. */
-  find(source: string | undefined | null, namespace: string, request: Buffer, bypasses: boolean, ttlMs?: number | undefined | null, after?: string | undefined | null, ticket?: number | undefined | null): Promise<RowsPayload>
+  find(source: string | undefined | null, namespace: string, request: Buffer, bypasses: boolean, ttlMs?: number | undefined | null, after?: string | undefined | null, ticket?: number | undefined | null): Promise<Answer>
   /** Nobody waits for a question any more. */
   giveUp(ticket: number): void
   /** Runs a statement that changes something; resolves with `{ affectedRows, insertId, position }` as JSON text. */
@@ -78,8 +78,12 @@ export declare class Engine {
   explain(source: string | undefined | null, sql: string): Promise<string>
   /** The same of a `find`. */
   explainFind(source: string | undefined | null, namespace: string, request: Buffer): Promise<string>
-  /** What memory holds under a key of the application; `null` where it must be loaded. */
-  wrapped(source: string | undefined | null, key: string): KeptPayload | null
+  /** Writes what memory holds under a key of the application, as `lookup` does; 0 where it must be loaded. */
+  wrapped(source: string | undefined | null, key: string, into: Buffer): number
+  /** Writes what memory gave last once more, as `lookup` does. */
+  found(into: Buffer): number
+  /** The columns of what memory gave last, as a JSON object; `null` where it has none. */
+  foundColumns(): string | null
   /** Announces a load; returns its number. `endLoad` must follow. */
   announceLoad(source?: string | undefined | null): number
   /** Resolves when an announced load may begin: with `null`, or, unless it renews, with the value that another process has loaded. */
@@ -100,6 +104,14 @@ export declare class Engine {
   cacheStats(): string
 }
 
+/** An answer of the source. */
+export interface Answer {
+  /** See the module's header. */
+  bytes: Buffer
+  /** The columns, as a JSON object; absent where there are none. */
+  columns?: string
+}
+
 /** What announces a batch. */
 export interface BatchHead {
   /** Bytes that `fetch` writes. */
@@ -113,32 +125,6 @@ export interface BatchHead {
  * `lib/addon.js` with each change of it.
  */
 export declare const BOUNDARY: number
-
-/** A value of the application. */
-export interface KeptPayload {
-  /** What `endLoad` was given. */
-  bytes: Buffer
-  /** It ends soon, and the caller is to load it anew; nobody else is told. */
-  isDue: boolean
-}
-
-/** Rows of an answer as `lib/queries.js` reads them: cells as in a batch. */
-export interface RowsPayload {
-  /** Cells, row by row. */
-  numbers: Float64Array
-  /** Text fields; absent where there are none. */
-  text?: Buffer
-  /** Text fields with characters beyond Latin-1, as UTF-16; absent where there are none. */
-  wide?: Buffer
-  /** All bytes fields; absent where there are none. */
-  bytes?: Buffer
-  /** The columns, as a JSON object. */
-  shape: string
-  /** Rows. */
-  count: number
-  /** They were kept while the source is not followed. */
-  isStale: boolean
-}
 
 /**
  * Takes the triggers and the change log out of a SQLite database, which a path or a `sqlite:` URL names. Returns how many

@@ -110,7 +110,7 @@ test('a worker on a Node.js that may crash with it is warned once', async () => 
       const Module = require('node:module')
       const load = Module._load
       Module._load = (name, ...rest) => name === '../native.js' 
-        ? { VERSION: require('./package.json').version, BOUNDARY: 1, Engine: class {} } : load(name, ...rest)
+        ? { VERSION: require('./package.json').version, BOUNDARY: require('./lib/addon.js').BOUNDARY, Engine: class {} } : load(name, ...rest)
       Object.defineProperty(process, 'versions', { value: { ...process.versions, node: process.env.PRETENDED } })
       process.on('warning', warning => console.log(warning.code))
       const { Streamer } = require('./index.js')

@@ -10,7 +10,7 @@ const { StreamerError } = require('./errors')
  * The form in which the engine and this JavaScript talk: the methods of `Engine`, the layout of a batch, the notices. Raised here and in
  * `src/version.rs` with each change of it, so that an addon that was not built again is noticed.
  */
-const BOUNDARY = 1
+const BOUNDARY = 2
 
 /**
  * The native engine.
@@ -24,16 +24,18 @@ const BOUNDARY = 1
  * @property {(source: string | undefined, patterns: string[]) => string} snapshot
  * @property {() => string} health
  * @property {() => string} metrics
- * @property {(source: string | undefined, sql: string, values: any[], ttlMs?: number) => any} lookup
+ * @property {(source: string | undefined, sql: string, values: any[], ttlMs: number | undefined, into: Buffer) => number} lookup
  * @property {(source: string | undefined, sql: string, values: any[], bypasses: boolean, ttlMs?: number, after?: string, ticket?: number) => Promise<any>} query
- * @property {(source: string | undefined, namespace: string, request: Buffer, ttlMs?: number) => any} lookupFind
+ * @property {(source: string | undefined, namespace: string, request: Buffer, ttlMs: number | undefined, into: Buffer) => number} lookupFind
+ * @property {(into: Buffer) => number} found
+ * @property {() => string | null} foundColumns
  * @property {(source: string | undefined, namespace: string, request: Buffer, bypasses: boolean, ttlMs?: number, after?: string, ticket?: number) => Promise<any>} find
  * @property {(ticket: number) => void} giveUp
  * @property {(source: string | undefined) => string | null} position
  * @property {(source: string | undefined, sql: string, values: any[]) => Promise<string>} execute
  * @property {(source: string | undefined, sql: string) => Promise<string>} explain
  * @property {(source: string | undefined, namespace: string, request: Buffer) => Promise<string>} explainFind
- * @property {(source: string | undefined, key: string) => { bytes: Buffer, isDue: boolean } | null} wrapped
+ * @property {(source: string | undefined, key: string, into: Buffer) => number} wrapped
  * @property {(source: string | undefined) => number} announceLoad
  * @property {(load: number, source: string | undefined, key: string, format: string, dependsOn: string, ttlMs: number | undefined, renews: boolean) => Promise<null | Buffer>} beginLoad
  * @property {(load: number) => boolean} isLoadCurrent
@@ -131,4 +133,4 @@ function loadEngine() {
   return engineClass
 }
 
-module.exports = { loadAddon, loadEngine }
+module.exports = { BOUNDARY, loadAddon, loadEngine }

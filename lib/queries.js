@@ -1,26 +1,20 @@
 'use strict'
 
 // Queries and the cache as users see them. Memory is asked in the same turn, without a promise in between; what is not there is
-// asked by the engine. Every caller gets rows of its own, decoded from the compact form: one cannot change another's.
+// asked by the engine.
 
 const v8 = require('node:v8')
-const { loadBson, readDocuments } = require('./documents')
-const { Cells, Shape } = require('./shape')
+const { Answers } = require('./answers')
+const { loadBson } = require('./documents')
 const { argumentInvalid, errorFromNative } = require('./errors')
 
 /** @typedef {import('./addon').Engine} Engine */
 /** @typedef {import('./shape').Integers} Integers */
-/** @typedef {import('./decode').BatchPayload & { shape: string, count: number, isStale: boolean }} RowsPayload */
+/** @typedef {{ bytes: Buffer, columns?: string }} Answer */
 /** @typedef {null | boolean | number | bigint | string | Buffer} Value */
 
 /** Serialised values are shared by processes with the same V8 only. */
 const FORMAT = `v8 ${process.versions.v8}`
-
-/** Marks an answer from memory that was given while the source is not followed. */
-const STALE = Symbol.for('ultimate-streaming.stale')
-
-/** Most shapes of answers that are kept. */
-const MAX_SHAPES = 1000
 
 /** A parameter in a form that the engine takes. @param {unknown} value @param {number} index @returns {Value} */
 function parameter(value, index) {
@@ -139,8 +133,7 @@ function abortable(promise, signal, giveUp) {
 class Queries {
   #engine
   #integers
-  /** @type {Map<string, Shape>} */
-  #shapes = new Map()
+  #answers
   /** Loads under way: by source and key. @type {Map<string, { number: number, value: Promise<Buffer> }>} */
   #loads = new Map()
   /** Number of the last question that may be given up. */
@@ -150,6 +143,7 @@ class Queries {
   /** @param {Engine} engine @param {Map<string, Integers>} integers @param {Set<string>} documents sources of MongoDB */
   constructor(engine, integers, documents) {
     this.#engine = engine
+    this.#answers = new Answers(engine)
     this.#integers = integers
     this.#documents = documents
     this.cache = Object.freeze({
@@ -175,21 +169,9 @@ class Queries {
     return JSON.stringify(dependsOn.map(on => dependency(on, isDocument)))
   }
 
-  /** @param {RowsPayload} payload @param {string | undefined} source */
-  #rows(payload, source) {
-    const { shape: json, count } = payload
-    if (json === '') return readDocuments(payload.bytes, count)
-    const integers = this.#integers.get(source ?? 'default') ?? [...this.#integers.values()][0] ?? 'bigint'
-    let shape = this.#shapes.get(integers + json)
-    if (shape === undefined) {
-      shape = new Shape(JSON.parse(json), integers)
-      if (this.#shapes.size >= MAX_SHAPES) this.#shapes.clear()
-      this.#shapes.set(integers + json, shape)
-    }
-    const cells = new Cells(payload)
-    const rows = Array.from({ length: count }, () => shape.read(cells))
-    if (payload.isStale) Object.defineProperty(rows, STALE, { value: true })
-    return rows
+  /** What integers of a source become. @param {string | undefined} source */
+  #integersOf(source) {
+    return this.#integers.get(source ?? 'default') ?? [...this.#integers.values()][0] ?? 'bigint'
   }
 
   /** @param {unknown} sql @param {unknown} [params] @param {any} [options] */
@@ -197,11 +179,10 @@ class Queries {
     const values = readStatement(sql, params)
     const text = /** @type {string} */ (sql)
     const ttlMs = readTtl(options.ttlMs)
-    return this.#read(
-      options,
-      source => this.#engine.lookup(source, text, values, ttlMs),
-      (source, ...how) => this.#engine.query(source, text, values, ...how)
+    const found = this.#remembered(options, (source, into) =>
+      this.#engine.lookup(source, text, values, ttlMs, into)
     )
+    return found ?? this.#ask(options, (source, ...how) => this.#engine.query(source, text, values, ...how))
   }
 
   /** @param {unknown} namespace @param {unknown} [filter] @param {any} [options] */
@@ -209,30 +190,37 @@ class Queries {
     const request = readFind(namespace, filter, options)
     const name = /** @type {string} */ (namespace)
     const ttlMs = readTtl(options.ttlMs)
-    return this.#read(
-      options,
-      source => this.#engine.lookupFind(source, name, request, ttlMs),
-      (source, ...how) => this.#engine.find(source, name, request, ...how)
+    const found = this.#remembered(options, (source, into) =>
+      this.#engine.lookupFind(source, name, request, ttlMs, into)
     )
+    return found ?? this.#ask(options, (source, ...how) => this.#engine.find(source, name, request, ...how))
   }
 
   /**
-   * Memory first, in the same turn; then the engine.
-   * @param {any} options
-   * @param {(source: string | undefined) => RowsPayload | null} lookup
-   * @param {(source: string | undefined, bypasses: boolean, ttlMs: number | undefined, after: string | undefined, ticket: number | undefined) => Promise<RowsPayload>} ask
+   * What memory holds; `null` where the source is to be asked.
+   * @param {any} options @param {(source: string | undefined, into: Buffer) => number} lookup
    */
-  async #read({ source, cache = true, after, signal, ttlMs }, lookup, ask) {
+  #remembered({ source, cache = true, after, signal }, lookup) {
     signal?.throwIfAborted()
+    if (!cache || after !== undefined) return null
     try {
-      if (cache && after === undefined) {
-        const found = lookup(source)
-        if (found !== null) return this.#rows(found, source)
-      }
+      return this.#answers.rowsFound(lookup(source, this.#answers.memory), this.#integersOf(source))
+    } catch (error) {
+      throw errorFromNative(error)
+    }
+  }
+
+  /**
+   * @param {any} options
+   * @param {(source: string | undefined, bypasses: boolean, ttlMs: number | undefined, after: string | undefined, ticket: number | undefined) => Promise<Answer>} ask
+   */
+  async #ask({ source, cache = true, after, signal, ttlMs }, ask) {
+    try {
       const ticket = signal === undefined ? undefined : ++this.#tickets
       let asked = ask(source, !cache, ttlMs, after, ticket)
       if (ticket !== undefined) asked = abortable(asked, signal, () => this.#engine.giveUp(ticket))
-      return this.#rows(await asked, source)
+      const { bytes, columns } = await asked
+      return this.#answers.rows(bytes, this.#integersOf(source), columns)
     } catch (error) {
       throw signal?.aborted ? error : errorFromNative(error)
     }
@@ -256,16 +244,13 @@ class Queries {
     if (typeof load !== 'function') throw argumentInvalid('load: expected a function.')
     const { source, dependsOn = [] } = options
     const ttlMs = readTtl(options.ttlMs)
+    const found = this.#wrapped(source, key)
+    if (found !== null && !found.isDue) return found.value
     const json = this.#dependenciesJson(dependsOn, source)
-    try {
-      const found = this.#engine.wrapped(source, key)
-      if (found !== null) {
-        // What ends soon is loaded anew meanwhile; where that fails, nothing is lost.
-        if (found.isDue) this.#startLoad(source, key, load, json, ttlMs, true).catch(() => {})
-        return v8.deserialize(found.bytes)
-      }
-    } catch (error) {
-      throw errorFromNative(error)
+    if (found !== null) {
+      // What ends soon is loaded anew meanwhile; where that fails, nothing is lost.
+      this.#startLoad(source, key, load, json, ttlMs, true).catch(() => {})
+      return found.value
     }
     const flights = JSON.stringify([source, key, json])
     const flight = this.#loads.get(flights)
@@ -273,6 +258,15 @@ class Queries {
     if (flight !== undefined && this.#engine.isLoadCurrent(flight.number))
       return v8.deserialize(await flight.value)
     return v8.deserialize(await this.#startLoad(source, key, load, json, ttlMs, false))
+  }
+
+  /** A value of the application that memory holds. @param {string | undefined} source @param {string} key */
+  #wrapped(source, key) {
+    try {
+      return this.#answers.valueFound(this.#engine.wrapped(source, key, this.#answers.memory))
+    } catch (error) {
+      throw errorFromNative(error)
+    }
   }
 
   /**

@@ -40,9 +40,15 @@ function packages(folder = '.') {
   run('npm', ['ci', '--ignore-scripts', '--no-audit', '--no-fund'], { cwd: path.join(ROOT, folder) })
 }
 
+/** The platform's name, as Rust has it. The addon is built for it by name, and what is built so is not built again by who names it too. */
+function platform() {
+  const { stdout } = spawnSync('rustc', ['-vV'], { cwd: ROOT, encoding: 'utf8' })
+  return /^host: (.+)$/m.exec(stdout ?? '')?.[1] ?? ''
+}
+
 /** The addon for this platform. @param {{ release: boolean }} options */
 function addon({ release }) {
-  const isFirst = !fs.existsSync(path.join(ROOT, 'target', release ? 'release' : 'debug'))
+  const isFirst = !fs.existsSync(path.join(ROOT, 'target', platform(), release ? 'release' : 'debug'))
   if (isFirst) console.log('The first build takes some minutes; Cargo tells what it is at.')
   run('npm', ['run', '--silent', release ? 'build' : 'build:debug'])
 }
@@ -53,4 +59,4 @@ function servers(servers) {
   run(path.join('target', 'debug', 'streamer-testkit'), ['install', ...servers])
 }
 
-module.exports = { ROOT, addon, packages, run, servers }
+module.exports = { ROOT, addon, packages, platform, run, servers }

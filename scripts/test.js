@@ -6,7 +6,7 @@
 const { spawn } = require('node:child_process')
 const fs = require('node:fs')
 const path = require('node:path')
-const { ROOT, addon, packages, run, servers } = require('./setup')
+const { ROOT, addon, packages, platform, run, servers } = require('./setup')
 
 /** Runs a command, shows its output, and resolves with it. @param {string} command @param {string[]} args */
 function shown(command, args) {
@@ -45,7 +45,15 @@ async function main() {
   // The loader and its typings are generated and committed: they must be what the build makes.
   run('git', ['diff', '--exit-code', '--', 'native.js', 'native.d.ts'])
   run('npm', ['run', '--silent', 'lint:package'])
-  const rust = await shown('cargo', ['test', '--locked', '--workspace', '--quiet', '--no-fail-fast'])
+  const target = ['--target', platform()]
+  const rust = await shown('cargo', [
+    'test',
+    '--locked',
+    '--workspace',
+    '--quiet',
+    '--no-fail-fast',
+    ...target,
+  ])
   const files = [
     '__test__',
     '__test__/cache',

@@ -9,16 +9,13 @@ use std::sync::{Mutex, PoisonError};
 
 use napi::bindgen_prelude::{Either, FnArgs};
 use napi_derive::napi;
-use streamer_core::event::Batch;
+use streamer_core::event::{Batch, packed};
 use streamer_core::pipeline::{Delivery, Payload};
 
 /// `kind` of a batch.
 const KIND_BATCH: u32 = 0;
 /// `kind` of a notice.
 const KIND_NOTICE: u32 = 1;
-
-/// Numbers in front of a batch that say how long its pieces are.
-const LENGTHS: usize = 4;
 
 /// What announces a batch.
 #[napi(object, object_from_js = false)]
@@ -51,7 +48,7 @@ impl Inbox {
         let (kind, payload) = match payload {
             Payload::Batch(batch) => {
                 let head = BatchHead {
-                    size: size_of_fetched(&batch) as f64,
+                    size: packed::size(&batch) as f64,
                     // Names and numbers: nothing that JSON could refuse.
                     shapes: (!batch.shapes.is_empty())
                         .then(|| serde_json::to_string(&batch.shapes).unwrap_or_default()),
@@ -85,72 +82,5 @@ impl Inbox {
     /// Forgets everything: nobody will fetch it.
     pub fn clear(&self) {
         self.with(VecDeque::clear);
-    }
-}
-
-fn size_of_fetched(batch: &Batch) -> usize {
-    (LENGTHS + batch.numbers.len()) * size_of::<f64>()
-        + batch.text.len()
-        + batch.wide.len()
-        + batch.bytes.len()
-}
-
-/// Writes a batch: how many numbers, bytes of text, of wide text and of bytes it has, each as a number; then these pieces. False
-/// where they do not fit.
-pub fn write(batch: &Batch, into: &mut [u8]) -> bool {
-    if into.len() < size_of_fetched(batch) {
-        return false;
-    }
-    let lengths = [
-        batch.numbers.len(),
-        batch.text.len(),
-        batch.wide.len(),
-        batch.bytes.len(),
-    ];
-    let (head, rest) = into.split_at_mut(LENGTHS * size_of::<f64>());
-    write_numbers(&lengths.map(|length| length as f64), head);
-    let (numbers, mut rest) = rest.split_at_mut(batch.numbers.len() * size_of::<f64>());
-    write_numbers(&batch.numbers, numbers);
-    for piece in [&batch.text, &batch.wide, &batch.bytes] {
-        let (place, behind) = rest.split_at_mut(piece.len());
-        place.copy_from_slice(piece);
-        rest = behind;
-    }
-    true
-}
-
-fn write_numbers(numbers: &[f64], into: &mut [u8]) {
-    let (places, _) = into.as_chunks_mut::<{ size_of::<f64>() }>();
-    for (place, number) in places.iter_mut().zip(numbers) {
-        *place = number.to_ne_bytes();
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_batch_is_written_piece_by_piece_and_only_where_it_fits() {
-        let batch = Batch {
-            numbers: vec![1.5, f64::NAN],
-            text: b"text".to_vec(),
-            wide: vec![1, 2],
-            bytes: vec![7],
-            ..Batch::default()
-        };
-        let mut into = vec![0; size_of_fetched(&batch)];
-        assert!(write(&batch, &mut into));
-        let numbers: Vec<f64> = into
-            .as_chunks()
-            .0
-            .iter()
-            .map(|bytes| f64::from_ne_bytes(*bytes))
-            .collect();
-        assert_eq!(numbers[..5], [2.0, 4.0, 2.0, 1.0, 1.5]);
-        assert!(numbers[5].is_nan());
-        assert_eq!(into[48..], *b"text\x01\x02\x07");
-        let mut small = vec![0; into.len() - 1];
-        assert!(!write(&batch, &mut small));
     }
 }

@@ -10,10 +10,11 @@ use napi_derive::napi;
 use streamer_core::code::Code;
 use streamer_core::config::Config;
 use streamer_core::error::Error;
+use streamer_core::event::packed;
 use streamer_core::pipeline::{self, Delivery, Observer, Sink};
 use streamer_core::query::Sources;
 
-use crate::delivery::{Arguments, Inbox, write};
+use crate::delivery::{Arguments, Inbox};
 use crate::environment::leave_with;
 use crate::failure::thrown;
 use crate::runtime::Lease;
@@ -51,6 +52,8 @@ pub struct Running {
     pub loads: crate::queries::Loads,
     /// Questions that may be given up.
     pub open: crate::queries::Open,
+    /// What memory gave last.
+    pub found: crate::answers::LastFound,
     /// Held from the start to the end of the stop.
     lease: Mutex<Option<Lease>>,
 }
@@ -130,6 +133,7 @@ impl Engine {
             sources,
             loads: crate::queries::Loads::default(),
             open: crate::queries::Open::default(),
+            found: crate::answers::LastFound::default(),
             lease: Mutex::new(None),
         });
         leave_with(&env, &running)?;
@@ -197,7 +201,7 @@ impl Engine {
         let sequence = sequence as u64;
         let batch = self.running.inbox.remove(sequence);
         self.running.core.begin(sequence);
-        if batch.is_some_and(|batch| write(&batch, &mut into)) {
+        if batch.is_some_and(|batch| packed::write(&batch, &mut into)) {
             return Ok(());
         }
         Err(thrown(&Error::new(

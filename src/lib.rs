@@ -12,6 +12,7 @@
 
 #![deny(unsafe_code)]
 
+mod answers;
 mod delivery;
 mod engine;
 mod environment;

@@ -5,8 +5,10 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use napi::Result;
-use napi::bindgen_prelude::{BigInt, Buffer, Either, Either6, Env, Float64Array, Null, Object, ToNapiValue};
+use napi::bindgen_prelude::{
+    BigInt, Buffer, BufferSlice, Either, Env, FromNapiValue, Null, Object, ToNapiValue, Unknown,
+};
+use napi::{Result, ValueType};
 use napi_derive::napi;
 use streamer_core::cache::{Dependency, Reach, Sequence, Value};
 use streamer_core::code::Code;
@@ -14,11 +16,12 @@ use streamer_core::error::Error;
 use streamer_core::query::{Named, NamedValue, Param, Queries, QueryOptions, Read};
 use tokio::sync::oneshot;
 
+use crate::answers::Answer;
 use crate::engine::Engine;
 use crate::failure::thrown;
 
-/// A parameter as it comes from JavaScript.
-type JsParam = Either6<Null, bool, f64, BigInt, String, Buffer>;
+/// A parameter as it comes from JavaScript: null, a boolean, a number, a bigint, a string, or a buffer.
+type JsParam<'a> = Unknown<'a>;
 
 /// A load of the application.
 struct Load {
@@ -84,84 +87,36 @@ impl Open {
     }
 }
 
-/// Rows of an answer as `lib/queries.js` reads them: cells as in a batch.
-#[napi(object, object_from_js = false)]
-pub struct RowsPayload {
-    /// Cells, row by row.
-    pub numbers: Float64Array,
-    /// Text fields; absent where there are none.
-    pub text: Option<Buffer>,
-    /// Text fields with characters beyond Latin-1, as UTF-16; absent where there are none.
-    pub wide: Option<Buffer>,
-    /// All bytes fields; absent where there are none.
-    pub bytes: Option<Buffer>,
-    /// The columns, as a JSON object.
-    pub shape: String,
-    /// Rows.
-    pub count: u32,
-    /// They were kept while the source is not followed.
-    pub is_stale: bool,
-}
-
-/// A value of the application.
-#[napi(object, object_from_js = false)]
-pub struct KeptPayload {
-    /// What `endLoad` was given.
-    pub bytes: Buffer,
-    /// It ends soon, and the caller is to load it anew; nobody else is told.
-    pub is_due: bool,
-}
-
-fn payload(value: &Value) -> RowsPayload {
-    let piece = |bytes: &[u8]| (!bytes.is_empty()).then(|| Buffer::from(bytes));
-    match value {
-        Value::Rows { cells, shape, count } => RowsPayload {
-            numbers: Float64Array::new(cells.numbers.clone()),
-            text: piece(&cells.text),
-            wide: piece(&cells.wide),
-            bytes: piece(&cells.bytes),
-            shape: shape.to_string(),
-            count: *count,
-            is_stale: false,
+fn param(param: JsParam<'_>) -> Result<Param> {
+    Ok(match param.get_type()? {
+        ValueType::Null => Param::Null,
+        ValueType::Boolean => Param::Integer(bool::from_unknown(param)?.into()),
+        ValueType::Number => match f64::from_unknown(param)? {
+            whole if whole.fract() == 0.0 && whole.abs() < 9_007_199_254_740_992.0 => {
+                Param::Integer(whole as i64)
+            }
+            real => Param::Real(real),
         },
-        // The keys of rows and of values of the application differ in kind.
-        Value::Bytes(_) => RowsPayload {
-            numbers: Float64Array::new(Vec::new()),
-            text: None,
-            wide: None,
-            bytes: None,
-            shape: "{}".into(),
-            count: 0,
-            is_stale: false,
-        },
-    }
-}
-
-fn param(param: JsParam) -> Param {
-    match param {
-        Either6::A(_) => Param::Null,
-        Either6::B(value) => Param::Integer(i64::from(value)),
-        Either6::C(value) if value.fract() == 0.0 && value.abs() < 9_007_199_254_740_992.0 => {
-            Param::Integer(value as i64)
+        ValueType::BigInt => {
+            let value = BigInt::from_unknown(param)?;
+            match (value.get_i64(), value.get_u64()) {
+                ((small, true), _) => Param::Integer(small),
+                (_, (false, large, true)) => Param::Unsigned(large),
+                _ => Param::Wide(value.get_i128().0.to_string()),
+            }
         }
-        Either6::C(value) => Param::Real(value),
-        Either6::D(value) => match (value.get_i64(), value.get_u64()) {
-            ((small, true), _) => Param::Integer(small),
-            (_, (false, large, true)) => Param::Unsigned(large),
-            _ => Param::Wide(value.get_i128().0.to_string()),
-        },
-        Either6::E(text) => Param::Text(text),
-        Either6::F(bytes) => Param::Bytes(bytes.to_vec()),
-    }
+        ValueType::String => Param::Text(String::from_unknown(param)?),
+        _ => Param::Bytes(Buffer::from_unknown(param)?.to_vec()),
+    })
 }
 
-fn params(from: Vec<JsParam>) -> Vec<Param> {
+fn params(from: Vec<JsParam<'_>>) -> Result<Vec<Param>> {
     from.into_iter().map(param).collect()
 }
 
-fn statement(sql: String, values: Vec<JsParam>) -> Read {
-    let params = params(values);
-    Read::Sql { sql, params }
+fn statement(sql: String, values: Vec<JsParam<'_>>) -> Result<Read> {
+    let params = params(values)?;
+    Ok(Read::Sql { sql, params })
 }
 
 fn ttl(ttl_ms: Option<f64>) -> Option<Duration> {
@@ -218,23 +173,19 @@ impl Engine {
         })
     }
 
-    /// What memory holds; it is renewed in the background where it ends soon.
-    fn look(&self, source: Option<&str>, read: Read, ttl_ms: Option<f64>) -> Result<Option<RowsPayload>> {
+    /// Writes what memory holds; it is renewed in the background where it ends soon.
+    fn look(&self, source: Option<&str>, read: Read, ttl_ms: Option<f64>, into: &mut [u8]) -> Result<f64> {
         let queries = self.queries(source)?;
         let Some(found) = queries.lookup(&read).map_err(|error| thrown(&error))? else {
-            return Ok(None);
+            return Ok(0.0);
         };
-        let is_stale = queries.is_stale();
-        if found.is_due && !is_stale {
+        if found.is_due {
             let lease = self.running.lease()?;
             lease
                 .handle()
                 .spawn(async move { queries.renew(&read, ttl(ttl_ms)).await });
         }
-        Ok(Some(RowsPayload {
-            is_stale,
-            ..payload(&found.value)
-        }))
+        Ok(self.running.found.hand_over(found, into))
     }
 
     /// Asks, until JavaScript gives the question up.
@@ -256,14 +207,14 @@ impl Engine {
         self.promise(env, async move {
             let asked = queries.query(&read, &options);
             let Some((ticket, receiver)) = leaving else {
-                return Ok(payload(&*asked.await?));
+                return Ok(Answer::of(&asked.await?));
             };
             let outcome = tokio::select! {
                 outcome = asked => outcome,
                 _ = receiver => Err(given_up()),
             };
             running.open.with(|open| open.remove(&ticket));
-            Ok(payload(&*outcome?))
+            Ok(Answer::of(&outcome?))
         })
     }
 
@@ -287,27 +238,33 @@ impl Engine {
 
 #[napi]
 impl Engine {
-    /// What memory holds for a query; `null` where it must be asked.
+    /// Writes what memory holds for a query into memory of the caller's: the bytes that it has, negated where they do not fit, and 0
+    /// where the source must be asked. See `answers.rs` for their layout.
     #[napi]
     pub fn lookup(
         &self,
         source: Option<String>,
         sql: String,
-        #[napi(ts_arg_type = "(null | boolean | number | bigint | string | Buffer)[]")] values: Vec<JsParam>,
+        #[napi(ts_arg_type = "(null | boolean | number | bigint | string | Buffer)[]")] values: Vec<
+            JsParam<'_>,
+        >,
         ttl_ms: Option<f64>,
-    ) -> Result<Option<RowsPayload>> {
-        self.look(source.as_deref(), statement(sql, values), ttl_ms)
+        mut into: BufferSlice<'_>,
+    ) -> Result<f64> {
+        self.look(source.as_deref(), statement(sql, values)?, ttl_ms, &mut into)
     }
 
     /// The answer to a query, from memory or from the source. `ticket`: a number by which `giveUp` names it.
-    #[napi(ts_return_type = "Promise<RowsPayload>")]
+    #[napi(ts_return_type = "Promise<Answer>")]
     #[allow(clippy::too_many_arguments)]
     pub fn query<'env>(
         &self,
         env: &'env Env,
         source: Option<String>,
         sql: String,
-        #[napi(ts_arg_type = "(null | boolean | number | bigint | string | Buffer)[]")] values: Vec<JsParam>,
+        #[napi(ts_arg_type = "(null | boolean | number | bigint | string | Buffer)[]")] values: Vec<
+            JsParam<'_>,
+        >,
         bypasses: bool,
         ttl_ms: Option<f64>,
         after: Option<String>,
@@ -315,24 +272,29 @@ impl Engine {
     ) -> Result<Object<'env>> {
         let ttl = ttl(ttl_ms);
         let options = QueryOptions { bypasses, ttl, after };
-        self.ask(env, source.as_deref(), statement(sql, values), options, ticket)
+        self.ask(env, source.as_deref(), statement(sql, values)?, options, ticket)
     }
 
-    /// What memory holds for a `find`; `null` where it must be asked. `request`: BSON with `filter`, `projection`, `sort`,
-    /// `limit`, `skip`.
+    /// The same for a `find`. `request`: BSON with `filter`, `projection`, `sort`, `limit`, `skip`.
     #[napi]
     pub fn lookup_find(
         &self,
         source: Option<String>,
         namespace: String,
-        request: Buffer,
+        request: BufferSlice<'_>,
         ttl_ms: Option<f64>,
-    ) -> Result<Option<RowsPayload>> {
-        self.look(source.as_deref(), documents(namespace, &request), ttl_ms)
+        mut into: BufferSlice<'_>,
+    ) -> Result<f64> {
+        self.look(
+            source.as_deref(),
+            documents(namespace, &request),
+            ttl_ms,
+            &mut into,
+        )
     }
 
     /// The documents that a `find` gives, from memory or from the source: one after the other in `bytes`.
-    #[napi(ts_return_type = "Promise<RowsPayload>")]
+    #[napi(ts_return_type = "Promise<Answer>")]
     #[allow(clippy::too_many_arguments)]
     pub fn find<'env>(
         &self,
@@ -369,10 +331,12 @@ impl Engine {
         env: &'env Env,
         source: Option<String>,
         sql: String,
-        #[napi(ts_arg_type = "(null | boolean | number | bigint | string | Buffer)[]")] values: Vec<JsParam>,
+        #[napi(ts_arg_type = "(null | boolean | number | bigint | string | Buffer)[]")] values: Vec<
+            JsParam<'_>,
+        >,
     ) -> Result<Object<'env>> {
         let queries = self.queries(source.as_deref())?;
-        let params = params(values);
+        let params = params(values)?;
         self.promise(env, async move {
             let done = queries.execute(&sql, &params).await?;
             let json = serde_json::json!({
@@ -388,7 +352,7 @@ impl Engine {
     #[napi(ts_return_type = "Promise<string>")]
     pub fn explain<'env>(&self, env: &'env Env, source: Option<String>, sql: String) -> Result<Object<'env>> {
         let queries = self.queries(source.as_deref())?;
-        let read = statement(sql, Vec::new());
+        let read = statement(sql, Vec::new())?;
         self.promise(env, async move { Ok(queries.explain(&read).await?.to_string()) })
     }
 
@@ -406,19 +370,24 @@ impl Engine {
         self.promise(env, async move { Ok(queries.explain(&read).await?.to_string()) })
     }
 
-    /// What memory holds under a key of the application; `null` where it must be loaded.
+    /// Writes what memory holds under a key of the application, as `lookup` does; 0 where it must be loaded.
     #[napi]
-    pub fn wrapped(&self, source: Option<String>, key: String) -> Result<Option<KeptPayload>> {
+    pub fn wrapped(&self, source: Option<String>, key: String, mut into: BufferSlice<'_>) -> Result<f64> {
         let queries = self.queries(source.as_deref())?;
         let found = queries.wrapped(&key).map_err(|error| thrown(&error))?;
-        let is_due = found.as_ref().is_some_and(|found| found.is_due) && !queries.is_stale();
-        Ok(found.and_then(|found| match &*found.value {
-            Value::Bytes(bytes) => Some(KeptPayload {
-                bytes: Buffer::from(bytes.clone()),
-                is_due,
-            }),
-            Value::Rows { .. } => None,
-        }))
+        Ok(found.map_or(0.0, |found| self.running.found.hand_over(found, &mut into)))
+    }
+
+    /// Writes what memory gave last once more, as `lookup` does.
+    #[napi]
+    pub fn found(&self, mut into: BufferSlice<'_>) -> f64 {
+        self.running.found.again(&mut into)
+    }
+
+    /// The columns of what memory gave last, as a JSON object; `null` where it has none.
+    #[napi]
+    pub fn found_columns(&self) -> Option<String> {
+        self.running.found.columns()
     }
 
     /// Announces a load; returns its number. `endLoad` must follow.
@@ -456,9 +425,9 @@ impl Engine {
             } else if let Some(value) = queries
                 .loaded_elsewhere(&key, &format, &dependencies, ttl(ttl_ms))
                 .await
-                && let Value::Bytes(bytes) = &*value
+                && let Value::Bytes(bytes) = &value
             {
-                return Ok(Either::B(Buffer::from(bytes.clone())));
+                return Ok(Either::B(Buffer::from(bytes.to_vec())));
             }
             let as_of = queries.begin(&dependencies).await?;
             running.loads.begin(number, as_of);
@@ -497,8 +466,7 @@ impl Engine {
             return false;
         };
         let name = (key.as_str(), format.as_str());
-        load.queries
-            .end(name, value.to_vec(), dependencies, as_of, ttl(ttl_ms))
+        load.queries.end(name, &value, dependencies, as_of, ttl(ttl_ms))
     }
 
     /// The position that a source has reached; `null` before it streams.

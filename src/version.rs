@@ -11,4 +11,4 @@ pub const VERSION: &str = env!("CARGO_PKG_VERSION");
 /// `lib/addon.js` with each change of it.
 #[napi]
 #[cfg_attr(test, allow(dead_code))]
-pub const BOUNDARY: u32 = 1;
+pub const BOUNDARY: u32 = 2;

@@ -4,7 +4,7 @@
 //                     [--part traffic --part small]
 //
 // Reads by key (Zipf 0.99) while another process writes 5 % of all operations, through this cache and through caches that keep a value for
-// a time. Queries are counted by the server itself; a read is stale that returns less than had been delivered before it began.
+// a time, once each has read every key. Queries are counted by the server itself; a read is stale that returns less than had been delivered before it began.
 // Then what small entries take of memory, how long a hit takes, and what a missing key costs that many ask for.
 
 const { fork } = require('node:child_process')
@@ -156,7 +156,7 @@ async function compare(kind, values) {
     ]
   })
   console.log(
-    `\n${kind} ${server.version}, ${keys} keys, ${values.reads} reads/s for ${seconds} s behind ${seconds} s of warming\n`
+    `\n${kind} ${server.version}, ${keys} keys, ${values.reads} reads/s for ${seconds} s, after every key was read once and ${seconds} s of the same\n`
   )
   console.log(
     table(['', 'reads without a query', 'stale reads', 'p50 ms', 'p99 ms', 'most reads/s', 'RSS MB'], rows)

@@ -17,7 +17,8 @@ use bson::{RawBsonRef, RawDocument};
 
 use super::dependency::TableName;
 use super::document::hash;
-use super::ledger::{Ledger, Place};
+use super::ledger::Ledger;
+use super::place::Place;
 use crate::event::{
     Batch, Encoding, Operation, RECORD_ALONE, RECORD_COMMIT, RECORD_DOCUMENT, RECORD_NUMBERED, RECORD_ROWS,
     RECORD_TABLE, RECORD_TRANSACTION, Shape, ShapeId, UNCOMMITTED_TABLE,

@@ -8,10 +8,10 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::dependency::{Dependency, TableName};
+use super::place::Place;
 use super::reach::{LogFile, Reach};
 use super::trail::Trail;
 use crate::event::LogPlace;
-use crate::offset::{GtidSet, MongodbOffset, MysqlGtid, Offset, Position};
 
 /// Number of a step in the log, of this process.
 pub type Sequence = u64;
@@ -24,24 +24,6 @@ const MAX_PENDING: usize = 4_096;
 
 /// Most sequences of what the application said that are remembered one by one.
 const MAX_TOLD: usize = 256;
-
-/// What proves that everything up to a sequence is visible.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Place {
-    /// These are in the server's `gtid_executed`.
-    Gtids(GtidSet),
-    /// Only time: the server has no GTIDs.
-    Since(Instant),
-    /// A snapshot of SQLite that shows this entry of the change log.
-    Entry {
-        /// The log.
-        log: Arc<str>,
-        /// Number of the entry.
-        seq: i64,
-    },
-    /// A read of MongoDB behind this cluster time: seconds in the upper half, the increment in the lower.
-    Clock(u64),
-}
 
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 struct Column {
@@ -167,6 +149,23 @@ impl Ledger {
                 table.columns.insert(Arc::clone(&equality.column), column);
             }
         }
+    }
+
+    /// The same dependencies with the names that the ledger keeps, where it has them: many entries share these.
+    pub fn with_own_names(&self, dependencies: &[Dependency]) -> Arc<[Dependency]> {
+        let own = |dependency: &Dependency| {
+            let mut dependency = dependency.clone();
+            if let Some((name, table)) = self.tables.get_key_value(&dependency.table) {
+                dependency.table = name.clone();
+                for equality in &mut dependency.equalities {
+                    if let Some((name, _)) = table.columns.get_key_value(&equality.column) {
+                        equality.column = Arc::clone(name);
+                    }
+                }
+            }
+            dependency
+        };
+        dependencies.iter().map(own).collect()
     }
 
     /// The sequence of the newest change.
@@ -512,62 +511,6 @@ impl Ledger {
             values.copied().fold(column.floor, Sequence::max)
         });
         rows.min().unwrap_or(table.any).max(table.whole)
-    }
-}
-
-fn clock((seconds, increment): (u32, u32)) -> u64 {
-    (u64::from(seconds) << 32) | u64::from(increment)
-}
-
-impl Place {
-    /// What proves that everything up to a position is visible; `None` where that cannot be said. MariaDB is proved by marks,
-    /// so that any place does.
-    pub fn of(position: &Position) -> Option<Self> {
-        match position.delivered.as_ref().unwrap_or(&position.start) {
-            Offset::MysqlGtid(set) => {
-                let mut set = set.clone();
-                // Of the transaction that it lies in, rows were delivered.
-                if let Some(within) = &position.within {
-                    set.insert(&MysqlGtid::parse(&within.transaction).ok()?);
-                }
-                Some(Self::Gtids(set))
-            }
-            Offset::MysqlFile { .. } | Offset::MariadbGtid(_) => Some(Self::Since(Instant::now())),
-            // Nothing is kept of a source that is polled.
-            Offset::Poll(_) => None,
-            // Behind an event: up to its time. At a moment: before it, and nothing may have happened at it yet.
-            Offset::Mongodb(MongodbOffset::Token { token, .. }) => {
-                let clock = clock(MongodbOffset::time_of(token)?);
-                let is_moment = MongodbOffset::is_moment(token);
-                Some(Self::Clock(if is_moment { clock.checked_sub(1)? } else { clock }))
-            }
-            Offset::Mongodb(MongodbOffset::Time { seconds, increment }) => {
-                Some(Self::Clock(clock((*seconds, *increment)).checked_sub(1)?))
-            }
-            // Of a transaction it may name the entry in front; what is in the oplog is visible to those who read the member itself.
-            Offset::Mongodb(MongodbOffset::Oplog(_)) => Some(Self::Since(Instant::now())),
-            Offset::Sqlite(offset) => {
-                let inside = position.within.as_ref().map_or(0, |within| within.changes);
-                Some(Self::Entry {
-                    log: Arc::clone(&offset.log),
-                    seq: i64::try_from(offset.seq).ok()?.checked_add(i64::from(inside))?,
-                })
-            }
-        }
-    }
-
-    fn gtids(&self) -> Option<&GtidSet> {
-        match self {
-            Self::Gtids(gtids) => Some(gtids),
-            _ => None,
-        }
-    }
-
-    fn joined(&self, later: &Self) -> Self {
-        match (self, later) {
-            (Self::Gtids(earlier), Self::Gtids(later)) => Self::Gtids(earlier.union(later)),
-            _ => later.clone(),
-        }
     }
 }
 

@@ -43,11 +43,13 @@
 //! The log holding every change of the tables that are depended on (the caller keeps others out), with complete rows: a row
 //! without a watched column counts as a change of the whole table. Proofs are the caller's; see `query`.
 
+mod columns;
 mod dependency;
 pub mod document;
 mod feed;
 mod key;
 mod ledger;
+mod place;
 mod reach;
 mod seal;
 pub mod sql;
@@ -60,10 +62,12 @@ use std::time::{Duration, Instant};
 
 use parking_lot::RwLock;
 
+pub use columns::Columns;
 pub use dependency::{Dependency, Equality, TableName};
 pub use feed::{Feed, Order};
 pub use key::{Key, KeyWriter};
-pub use ledger::{Ledger, Place, Sequence};
+pub use ledger::{Ledger, Sequence};
+pub use place::Place;
 pub use reach::{LogFile, Reach};
 pub use seal::{Cipher, RANK, Sealed, Unusable, open, seal};
 pub use stats::{Counters, Figures, SecondFigures};
@@ -75,9 +79,11 @@ use store::{ABSENT_TTL, Store};
 #[derive(Debug, Clone)]
 pub struct Found {
     /// The value.
-    pub value: Arc<Value>,
+    pub value: Value,
     /// It ends soon, and whoever gets this is to see to a newer one; nobody else is told.
     pub is_due: bool,
+    /// The source is not followed: it may be older than what the application would be told of if it were.
+    pub is_stale: bool,
 }
 
 /// The cache of one source.
@@ -104,22 +110,24 @@ impl Cache {
     }
 
     /// The value under a key, where it may be served (rule 1).
-    pub fn get(&self, key: &Key) -> Option<Arc<Value>> {
-        self.entry(key).map(|entry| Arc::clone(&entry.value))
+    pub fn get(&self, key: &Key) -> Option<Value> {
+        self.entry(key, Instant::now()).map(|entry| entry.value.clone())
     }
 
-    /// The same, where whoever asks sees to a newer one if it is due.
-    pub fn look(&self, key: &Key) -> Option<Found> {
-        self.entry(key).map(|entry| Found {
-            value: Arc::clone(&entry.value),
-            is_due: entry.is_due(),
+    /// The same, where whoever asks sees to a newer one if it is due and the source is followed.
+    pub fn look(&self, key: &Key, is_stale: bool) -> Option<Found> {
+        let now = Instant::now();
+        self.entry(key, now).map(|entry| Found {
+            value: entry.value.clone(),
+            is_due: !is_stale && entry.is_due(now),
+            is_stale,
         })
     }
 
-    fn entry(&self, key: &Key) -> Option<Arc<Entry>> {
+    fn entry(&self, key: &Key, now: Instant) -> Option<Arc<Entry>> {
         let entry = self.store.get(key)?;
         let is_current = self.ledger.read().last_change(&entry.dependencies) <= entry.as_of;
-        if is_current && Instant::now() < entry.expires {
+        if is_current && now < entry.expires {
             return Some(entry);
         }
         if !is_current {
@@ -153,7 +161,7 @@ impl Cache {
     pub fn fill(
         &self,
         key: Key,
-        value: Arc<Value>,
+        value: Value,
         dependencies: Arc<[Dependency]>,
         as_of: Sequence,
         ttl: Duration,

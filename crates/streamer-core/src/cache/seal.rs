@@ -2,7 +2,7 @@
 //!
 //! | bytes | meaning |
 //! |---|---|
-//! | 1 | version, 1 |
+//! | 1 | version, 2 |
 //! | 1 | 0 plain, 1 encrypted |
 //! | 8 | first bytes of the key's SHA-256; zero in a plain entry |
 //! | 32 | rank of the reach in hexadecimal digits, so that a script can compare it as text |
@@ -19,11 +19,12 @@ use ring::aead::{AES_256_GCM, Aad, LessSafeKey, NONCE_LEN, Nonce, UnboundKey};
 use ring::rand::{SecureRandom, SystemRandom};
 use sha2::{Digest, Sha256};
 
+use super::columns::Columns;
 use super::reach::Reach;
 use super::store::Value;
-use crate::event::Batch;
+use crate::event::Packed;
 
-const VERSION: u8 = 1;
+const VERSION: u8 = 2;
 const HEAD: usize = 54;
 const SUM: usize = 32;
 
@@ -175,19 +176,16 @@ fn put(bytes: &mut Vec<u8>, field: &[u8]) -> Option<()> {
 fn encode(value: &Value) -> Option<Vec<u8>> {
     let mut bytes = Vec::with_capacity(HEAD + value.weight());
     match value {
-        Value::Rows { cells, shape, count } => {
+        Value::Rows {
+            cells,
+            columns,
+            count,
+        } => {
             bytes.push(0);
             bytes.extend_from_slice(&count.to_be_bytes());
-            put(&mut bytes, shape.as_bytes())?;
-            let numbers: Vec<u8> = cells
-                .numbers
-                .iter()
-                .flat_map(|number| number.to_be_bytes())
-                .collect();
-            put(&mut bytes, &numbers)?;
-            put(&mut bytes, &cells.text)?;
-            put(&mut bytes, &cells.wide)?;
-            put(&mut bytes, &cells.bytes)?;
+            let json = columns.as_ref().map_or("", |columns| columns.json());
+            put(&mut bytes, json.as_bytes())?;
+            put(&mut bytes, cells.bytes())?;
         }
         Value::Bytes(content) => {
             bytes.push(1);
@@ -202,24 +200,14 @@ fn decode(bytes: &[u8]) -> Result<Value, Unusable> {
     let value = match input.array()? {
         [0] => {
             let count = u32::from_be_bytes(input.array()?);
-            let shape = std::str::from_utf8(input.field()?).map_err(|_| Unusable)?;
-            let (numbers, []) = input.field()?.as_chunks::<8>() else {
-                return Err(Unusable);
-            };
-            let cells = Batch {
-                numbers: numbers.iter().map(|number| f64::from_be_bytes(*number)).collect(),
-                text: input.field()?.to_vec(),
-                wide: input.field()?.to_vec(),
-                bytes: input.field()?.to_vec(),
-                ..Batch::default()
-            };
+            let json = std::str::from_utf8(input.field()?).map_err(|_| Unusable)?;
             Value::Rows {
-                cells,
-                shape: shape.into(),
+                cells: Packed::read(input.field()?).ok_or(Unusable)?,
+                columns: (!json.is_empty()).then(|| Columns::from_json(json)),
                 count,
             }
         }
-        [1] => Value::Bytes(input.field()?.to_vec()),
+        [1] => Value::Bytes(input.field()?.into()),
         _ => return Err(Unusable),
     };
     match input.0 {
@@ -250,6 +238,7 @@ impl<'a> Input<'a> {
 mod tests {
     use super::super::reach::LogFile;
     use super::*;
+    use crate::event::Batch;
 
     fn reach() -> Reach {
         Reach::Shown {
@@ -263,14 +252,14 @@ mod tests {
 
     fn value() -> Value {
         Value::Rows {
-            cells: Batch {
+            cells: Packed::of(&Batch {
                 numbers: vec![1.5, f64::NAN, f64::INFINITY],
                 text: b"abc".to_vec(),
                 wide: vec![1, 2],
                 bytes: vec![9],
                 ..Batch::default()
-            },
-            shape: "{}".into(),
+            }),
+            columns: Some(Columns::from_json("{}")),
             count: 3,
         }
     }
@@ -285,14 +274,12 @@ mod tests {
             let bytes = seal(cipher.as_ref(), b"name", &reach(), 55, &value()).unwrap();
             let opened = open(cipher.as_ref(), b"name", &bytes).unwrap();
             assert_eq!((opened.reach, opened.expires_ms), (reach(), 55));
-            assert_eq!(format!("{:?}", opened.value), format!("{:?}", value()));
+            assert_eq!(opened.value, value());
             let rank = std::str::from_utf8(&bytes[RANK]).unwrap();
             assert_eq!(u128::from_str_radix(rank, 16).unwrap(), reach().rank());
-            let own = Value::Bytes(vec![1, 2, 3]);
+            let own = Value::Bytes([1, 2, 3].into());
             let bytes = seal(cipher.as_ref(), b"name", &reach(), 55, &own).unwrap();
-            assert!(
-                matches!(open(cipher.as_ref(), b"name", &bytes).unwrap().value, Value::Bytes(bytes) if bytes == [1, 2, 3])
-            );
+            assert_eq!(open(cipher.as_ref(), b"name", &bytes).unwrap().value, own);
         }
     }
 

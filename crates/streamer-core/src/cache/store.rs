@@ -11,13 +11,14 @@ use std::time::{Duration, Instant};
 use quick_cache::Weighter;
 use quick_cache::sync::Cache;
 
+use super::columns::Columns;
 use super::dependency::Dependency;
 use super::key::Key;
 use super::ledger::Sequence;
-use crate::event::Batch;
+use crate::event::Packed;
 
-/// Bytes that an entry costs beside its value: the key, two pointers, the map's slot.
-const OVERHEAD: usize = 128;
+/// Bytes that an entry costs beside its value and what it depends on: itself, the key, the map's slot.
+const OVERHEAD: usize = 192;
 
 /// Estimate from which the store's tables are sized; they grow by themselves.
 const TYPICAL_ENTRY: usize = 512;
@@ -28,23 +29,23 @@ const ABSENT: usize = 20;
 /// Longest time for which an answer without a row is kept.
 pub const ABSENT_TTL: Duration = Duration::from_secs(30);
 
-/// Part of its time after which an entry that is asked for is renewed.
-const RENEWAL: f64 = 0.9;
+/// Last part of its time, in which an entry that is asked for is renewed.
+const RENEWAL: f64 = 0.1;
 
-/// A cached value.
-#[derive(Debug)]
+/// A cached value. Cheap to clone.
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Value {
     /// Rows of a query in the stream's encoding.
     Rows {
         /// Cells; see [`event`](crate::event). Documents stand one after the other in its bytes.
-        cells: Batch,
-        /// Their columns: a [`Shape`](crate::event::Shape) as JSON; empty where the rows are documents.
-        shape: Arc<str>,
+        cells: Packed,
+        /// Their columns; `None` where the rows are documents.
+        columns: Option<Arc<Columns>>,
         /// Rows.
         count: u32,
     },
     /// What JavaScript serialised.
-    Bytes(Vec<u8>),
+    Bytes(Arc<[u8]>),
 }
 
 impl Value {
@@ -56,7 +57,7 @@ impl Value {
     /// Bytes in memory.
     pub fn weight(&self) -> usize {
         match self {
-            Self::Rows { cells, shape, .. } => cells.weight() + shape.len(),
+            Self::Rows { cells, .. } => cells.bytes().len(),
             Self::Bytes(bytes) => bytes.len(),
         }
     }
@@ -66,36 +67,37 @@ impl Value {
 #[derive(Debug)]
 pub struct Entry {
     /// What it holds.
-    pub value: Arc<Value>,
+    pub value: Value,
     /// What it depends on.
     pub dependencies: Arc<[Dependency]>,
     /// Every change up to here is in it.
     pub as_of: Sequence,
     /// When it ends, whatever happens.
     pub expires: Instant,
-    /// From when on whoever asks for it is to see to a newer one.
-    pub renews: Instant,
+    /// How long before that whoever asks for it is to see to a newer one, in ms.
+    renewal_ms: u32,
     /// Somebody does.
-    pub is_renewed: AtomicBool,
+    is_renewed: AtomicBool,
 }
 
 impl Entry {
     /// A value that is kept for about `ttl`.
-    pub fn new(value: Arc<Value>, dependencies: Arc<[Dependency]>, as_of: Sequence, ttl: Duration) -> Self {
+    pub fn new(value: Value, dependencies: Arc<[Dependency]>, as_of: Sequence, ttl: Duration) -> Self {
         let (now, ttl) = (Instant::now(), jittered(ttl));
         Self {
             value,
             dependencies,
             as_of,
             expires: now + ttl,
-            renews: now + ttl.mul_f64(RENEWAL),
+            renewal_ms: u32::try_from(ttl.mul_f64(RENEWAL).as_millis()).unwrap_or(u32::MAX),
             is_renewed: AtomicBool::new(false),
         }
     }
 
-    /// Whether whoever asks is to see to a newer one: true once.
-    pub fn is_due(&self) -> bool {
-        Instant::now() >= self.renews && !self.is_renewed.swap(true, Ordering::Relaxed)
+    /// Whether whoever asks now is to see to a newer one: true once.
+    pub fn is_due(&self, now: Instant) -> bool {
+        now + Duration::from_millis(self.renewal_ms.into()) >= self.expires
+            && !self.is_renewed.swap(true, Ordering::Relaxed)
     }
 }
 

@@ -50,6 +50,7 @@ mod batch;
 mod document;
 mod dynamic;
 mod layout;
+pub mod packed;
 mod place;
 
 pub use batch::{Batch, BatchWriter, Mark, Operation, Transaction};
@@ -59,4 +60,5 @@ pub use batch::{
 };
 pub use document::{DocumentChange, LastMark, RECORD_DOCUMENT};
 pub use layout::{Column, Encoding, Shape, ShapeId, TableLayout};
+pub use packed::Packed;
 pub use place::LogPlace;

@@ -103,7 +103,7 @@ impl Read {
 }
 
 /// What a read came to.
-pub(super) type Outcome = Result<Arc<Value>>;
+pub(super) type Outcome = Result<Value>;
 
 /// What the answer to a read depends on, or why it is not kept.
 pub(super) type Verdict = std::result::Result<Arc<[Dependency]>, Arc<str>>;
@@ -139,7 +139,7 @@ impl NamedValue {
 /// An answer with what is proved of it.
 pub(super) struct Asked {
     /// The answer.
-    pub value: Arc<Value>,
+    pub value: Value,
     /// Every change up to here is in it; `None` where nothing is proved.
     pub as_of: Option<Sequence>,
     /// The same in terms that another process can judge, where it can be said.

@@ -62,14 +62,14 @@ impl Queries {
         format: &str,
         dependencies: &Arc<[Dependency]>,
         ttl: Option<Duration>,
-    ) -> Option<Arc<Value>> {
+    ) -> Option<Value> {
         self.second.as_ref().filter(|second| second.is_sealed())?;
         let cache = &self.state.cache;
         let need = cache.need(dependencies);
         let (ttl, name) = (self.ttl(ttl), Self::shared_key(key, format));
         let (value, left) = self.read_second(&name, need, ttl).await?;
         let (key, dependencies) = (Self::own_key(key), Arc::clone(dependencies));
-        cache.fill(key, Arc::clone(&value), dependencies, need, left);
+        cache.fill(key, value.clone(), dependencies, need, left);
         Some(value)
     }
 
@@ -82,15 +82,15 @@ impl Queries {
     pub fn end(
         &self,
         (key, format): (&str, &str),
-        bytes: Vec<u8>,
+        bytes: &[u8],
         dependencies: Arc<[Dependency]>,
         (as_of, reach): (Sequence, Option<Reach>),
         ttl: Option<Duration>,
     ) -> bool {
-        let (value, ttl) = (Arc::new(Value::Bytes(bytes)), self.ttl(ttl));
+        let (value, ttl) = (Value::Bytes(bytes.into()), self.ttl(ttl));
         let cache = &self.state.cache;
-        let is_kept = self.state.is_live()
-            && cache.fill(Self::own_key(key), Arc::clone(&value), dependencies, as_of, ttl);
+        let is_kept =
+            self.state.is_live() && cache.fill(Self::own_key(key), value.clone(), dependencies, as_of, ttl);
         if is_kept && self.second.as_ref().is_some_and(|second| second.is_sealed()) {
             self.share(&Self::shared_key(key, format), reach, ttl, &value);
         }

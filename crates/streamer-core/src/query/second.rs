@@ -123,7 +123,7 @@ impl SecondLevel {
         (left > 0).then(|| (entry.reach, Duration::from_millis(left).min(ttl), entry.value))
     }
 
-    fn put(self: &Arc<Self>, name: String, reach: Reach, ttl: Duration, value: Arc<Value>) {
+    fn put(self: &Arc<Self>, name: String, reach: Reach, ttl: Duration, value: Value) {
         let second = Arc::clone(self);
         let ttl_ms = u64::try_from(ttl.as_millis()).unwrap_or(u64::MAX).max(1);
         self.in_background(async move {
@@ -201,11 +201,11 @@ impl Queries {
     }
 
     /// What the second level holds, where it holds everything up to `need`; it is kept in memory then.
-    pub(super) async fn ask_second(&self, sought: &Sought<'_>, need: Sequence) -> Option<Arc<Value>> {
+    pub(super) async fn ask_second(&self, sought: &Sought<'_>, need: Sequence) -> Option<Value> {
         let (value, left) = self.read_second(&sought.key, need, sought.ttl).await?;
         let dependencies = Arc::clone(&sought.dependencies);
         let cache = &self.state.cache;
-        cache.fill(sought.key, Arc::clone(&value), dependencies, need, left);
+        cache.fill(sought.key, value.clone(), dependencies, need, left);
         Some(value)
     }
 
@@ -215,7 +215,7 @@ impl Queries {
         key: &Key,
         need: Sequence,
         ttl: Duration,
-    ) -> Option<(Arc<Value>, Duration)> {
+    ) -> Option<(Value, Duration)> {
         let second = self.second.as_ref().filter(|_| self.state.is_live())?;
         let name = self.second_name(second, key)?;
         let found = second.get(&name, ttl).await;
@@ -226,16 +226,16 @@ impl Queries {
             return None;
         };
         Counters::add(&second.hits);
-        Some((Arc::new(value), left))
+        Some((value, left))
     }
 
     /// Shares a value that was asked for when `reach` was proved to be visible. Does not wait.
-    pub(super) fn share(&self, key: &Key, reach: Option<Reach>, ttl: Duration, value: &Arc<Value>) {
+    pub(super) fn share(&self, key: &Key, reach: Option<Reach>, ttl: Duration, value: &Value) {
         if let (Some(second), Some(reach)) = (&self.second, reach)
             && value.weight() <= MAX_VALUE
             && let Some(name) = self.second_name(second, key)
         {
-            second.put(name, reach, ttl, Arc::clone(value));
+            second.put(name, reach, ttl, value.clone());
         }
     }
 

@@ -11,7 +11,7 @@ use tokio::sync::watch;
 use super::QueryOptions;
 use super::backend::{Backend, Executed, Named, Outcome, Param, Read};
 use super::second::SecondLevel;
-use super::state::{State, definitions};
+use super::state::{Serves, State, definitions};
 use crate::cache::{
     Counters, Dependency, Feed, Figures, Found, Key, KeyWriter, Ledger, Order, Place, Sequence, TableName,
 };
@@ -45,6 +45,8 @@ pub struct Queries {
     pub(super) backend: Box<dyn Backend>,
     feed: Mutex<Feed>,
     flights: Mutex<Flights>,
+    /// What the keys of all reads begin with.
+    key: KeyWriter,
     /// What no proof came for in time while the source was not followed: nobody waits for it twice.
     unsettled: AtomicU64,
     pub(super) second: Option<Arc<SecondLevel>>,
@@ -61,10 +63,14 @@ impl Queries {
         if second.is_some() {
             state.cache.ledger().write().keep_trail();
         }
+        let mut key = KeyWriter::new("read");
+        key.part(1, state.name.as_bytes());
+        backend.identify(&mut key);
         Self {
             second,
             state,
             backend,
+            key,
             feed: Mutex::new(Feed::new(order)),
             flights: Mutex::default(),
             unsettled: AtomicU64::new(0),
@@ -156,9 +162,7 @@ impl Queries {
     // Reads.
 
     fn key(&self, read: &Read) -> Key {
-        let mut key = KeyWriter::new("read");
-        key.part(1, self.state.name.as_bytes());
-        self.backend.identify(&mut key);
+        let mut key = self.key.clone();
         read.identify(&mut key);
         key.finish()
     }
@@ -172,22 +176,22 @@ impl Queries {
     }
 
     pub(super) fn peek(&self, key: &Key) -> Result<Option<Found>> {
-        if self.state.settings.is_none() || !self.state.may_serve()? {
+        if self.state.settings.is_none() {
             return Ok(None);
         }
-        let found = self.state.cache.look(key);
+        let is_stale = match self.state.serves()? {
+            Serves::Current => false,
+            Serves::Stale => true,
+            Serves::Nothing => return Ok(None),
+        };
+        let found = self.state.cache.look(key, is_stale);
         if found.is_some() {
             self.count(|counters| &counters.hits);
-            if self.is_stale() {
+            if is_stale {
                 self.count(|counters| &counters.stale);
             }
         }
         Ok(found)
-    }
-
-    /// Whether what memory answers now may be older than what the application would be told of if the source were followed.
-    pub fn is_stale(&self) -> bool {
-        !self.state.is_live()
     }
 
     fn count(&self, counter: impl Fn(&Counters) -> &AtomicU64) {
@@ -223,7 +227,7 @@ impl Queries {
         if options.bypasses || self.state.settings.is_none() {
             return self.run(read).await;
         }
-        if !self.state.may_serve()? {
+        if self.state.serves()? == Serves::Nothing {
             return self.run_settled(read).await;
         }
         let key = self.key(read);
@@ -384,7 +388,7 @@ impl Queries {
                 return Ok(asked.value);
             };
             let (value, dependencies) = (asked.value, Arc::clone(&sought.dependencies));
-            if cache.fill(sought.key, Arc::clone(&value), dependencies, as_of, sought.ttl) {
+            if cache.fill(sought.key, value.clone(), dependencies, as_of, sought.ttl) {
                 self.share(&sought.key, asked.reach, sought.ttl, &value);
                 return Ok(value);
             }
@@ -435,7 +439,8 @@ impl Queries {
     /// # Errors
     /// `ERR_STREAMER_ARGUMENT_INVALID` for a table that is not followed.
     pub async fn dependencies(&self, on: &[Named]) -> Result<Arc<[Dependency]>> {
-        self.backend.dependencies(on).await
+        let on = self.backend.dependencies(on).await?;
+        Ok(self.state.cache.ledger().read().with_own_names(&on))
     }
 
     /// Lets everything that depends on these be asked for again.

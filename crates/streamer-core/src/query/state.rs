@@ -15,6 +15,17 @@ pub(super) fn definitions() -> Dependency {
     Dependency::on_table(TableName::new("", ""))
 }
 
+/// What memory may answer with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Serves {
+    /// What holds every change that was delivered, of a source that is followed.
+    Current,
+    /// The same, of one that is not followed now.
+    Stale,
+    /// The source is to be asked.
+    Nothing,
+}
+
 /// Proof of life of the source.
 struct Life {
     is_connected: bool,
@@ -116,16 +127,16 @@ impl State {
     }
 
     /// Whether memory may answer now.
-    pub fn may_serve(&self) -> Result<bool> {
+    pub fn serves(&self) -> Result<Serves> {
         if self.is_live() {
-            return Ok(true);
+            return Ok(Serves::Current);
         }
         if self.is_polled() {
-            return Ok(false);
+            return Ok(Serves::Nothing);
         }
         match self.settings.map(|settings| settings.when_disconnected) {
-            None | Some(WhenDisconnected::Bypass) => Ok(false),
-            Some(WhenDisconnected::Stale) => Ok(true),
+            None | Some(WhenDisconnected::Bypass) => Ok(Serves::Nothing),
+            Some(WhenDisconnected::Stale) => Ok(Serves::Stale),
             Some(WhenDisconnected::Refuse) => Err(Error::new(
                 Code::ConnectionLost,
                 "Reads are refused while the source is not followed (`whenDisconnected`).",

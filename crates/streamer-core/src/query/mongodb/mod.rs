@@ -42,7 +42,7 @@ use crate::cache::{Counters, Dependency, Equality, KeyWriter, Place, Sequence, T
 use crate::code::Code;
 use crate::config::{Heartbeat, MongodbConfig, PoolConfig};
 use crate::error::{Error, Result};
-use crate::event::Batch;
+use crate::event::{Batch, Packed};
 use crate::offset::Position;
 
 /// Longest wait for a member to hear of a cluster time.
@@ -117,16 +117,16 @@ fn timestamp(clock: u64) -> Timestamp {
     }
 }
 
-fn value(found: Documents) -> Arc<Value> {
+fn value(found: Documents) -> Value {
     let cells = Batch {
         bytes: found.bytes,
         ..Batch::default()
     };
-    Arc::new(Value::Rows {
-        cells,
-        shape: "".into(),
+    Value::Rows {
+        cells: Packed::of(&cells),
+        columns: None,
         count: found.count,
-    })
+    }
 }
 
 impl Mongodb {

@@ -11,10 +11,10 @@ use mysql_async::{Column, Conn, Row, Value as Bound};
 use super::bound;
 use super::catalog::json_columns;
 use super::pool::within;
-use crate::cache::{TableName, Value};
+use crate::cache::{Columns, TableName, Value};
 use crate::config::Dates;
 use crate::error::Result;
-use crate::event::{self, BatchWriter, Shape, TableLayout};
+use crate::event::{self, BatchWriter, Packed, Shape, TableLayout};
 use crate::query::backend::Param;
 use crate::source::mysql::AnswerColumn;
 
@@ -146,8 +146,8 @@ fn encode<'a>(columns: &[Column], rows: impl Iterator<Item = &'a Row>, json: &[b
         }
     }
     Value::Rows {
-        cells: writer.take(),
-        shape: serde_json::to_string(&shape).unwrap_or_default().into(),
+        cells: Packed::of(&writer.take()),
+        columns: Some(Columns::of(&shape)),
         count,
     }
 }

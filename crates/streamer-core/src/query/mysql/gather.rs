@@ -183,7 +183,7 @@ mod tests {
 
     fn answers(looks: &[Look]) -> Vec<Asked> {
         let of = |look: &Look| Asked {
-            value: Arc::new(Value::Bytes(look.value.to_string().into_bytes())),
+            value: Value::Bytes(look.value.to_string().into_bytes().into()),
             as_of: Some(look.need),
             reach: None,
         };
@@ -191,7 +191,7 @@ mod tests {
     }
 
     fn text(asked: &Asked) -> String {
-        match &*asked.value {
+        match &asked.value {
             Value::Bytes(bytes) => String::from_utf8_lossy(bytes).into_owned(),
             Value::Rows { .. } => String::new(),
         }

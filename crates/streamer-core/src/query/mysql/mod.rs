@@ -154,8 +154,7 @@ impl Mysql {
         // Which columns hold JSON depends on the server, and is asked with its means.
         let means = *self.means.get_or_try_init(|| Means::of(&mut connection)).await?;
         let manner = self.manner(means);
-        let value = answer::ask(&mut connection, sql, bound_all(params), &manner).await?;
-        Ok(Arc::new(value))
+        answer::ask(&mut connection, sql, bound_all(params), &manner).await
     }
 
     /// Answers a read by the rule.
@@ -181,7 +180,7 @@ impl Mysql {
                     Counters::add(&self.state.cache.counters.gathered);
                 }
                 let asked = values.into_iter().take(looks.len()).map(|value| Asked {
-                    value: Arc::new(value),
+                    value,
                     as_of,
                     reach: reach.clone(),
                 });

@@ -26,11 +26,11 @@ use super::backend::{
     wrong_kind,
 };
 use super::state::State;
-use crate::cache::{Counters, Dependency, Equality, KeyWriter, Place, Sequence, TableName, Value};
+use crate::cache::{Columns, Counters, Dependency, Equality, KeyWriter, Place, Sequence, TableName, Value};
 use crate::code::Code;
 use crate::config::{PoolConfig, SQLITE_DATABASE, SqliteConfig};
 use crate::error::{Error, Result};
-use crate::event::{BatchWriter, Column, Encoding, Shape, TableLayout};
+use crate::event::{BatchWriter, Column, Encoding, Packed, Shape, TableLayout};
 use crate::offset::{Offset, Position, SqliteOffset};
 use crate::source::sqlite::{Shown, shown, table_state};
 
@@ -107,7 +107,6 @@ impl Sqlite {
         self.readers
             .with(move |session| in_snapshot(session, |session| rows(&session.conn, &sql, &params)))
             .await
-            .map(Arc::new)
     }
 
     async fn read_proved(&self, read: &Read, need: Sequence) -> Result<Asked> {
@@ -133,7 +132,7 @@ impl Sqlite {
             .filter(|as_of| is_planned && *as_of >= need);
         Ok(Asked {
             reach: None,
-            value: Arc::new(value),
+            value,
             as_of,
         })
     }
@@ -305,8 +304,8 @@ fn rows(conn: &Connection, sql: &str, params: &[Param]) -> rusqlite::Result<Valu
         found += 1;
     }
     Ok(Value::Rows {
-        cells: writer.take(),
-        shape: serde_json::to_string(&shape).unwrap_or_default().into(),
+        cells: Packed::of(&writer.take()),
+        columns: Some(Columns::of(&shape)),
         count: found,
     })
 }
