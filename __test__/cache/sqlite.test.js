@@ -282,3 +282,44 @@ test('sixteen writers, then silence: no read is older than its event, and no ent
   assert.ok(writes >= 200 && reads >= KEYS + 200, `${writes} writes and ${reads} reads are too few`)
   await end()
 })
+
+test('hits of every size are read whole, and none is overwritten by the next', async () => {
+  const { streamer, end } = await cached(
+    `CREATE TABLE t(id INTEGER PRIMARY KEY, v TEXT, b BLOB);
+     WITH RECURSIVE n(id) AS (SELECT 0 UNION ALL SELECT id + 1 FROM n WHERE id < 10)
+     INSERT INTO t SELECT id, printf('%.*c', 1 << (id * 2), char(97 + id)) || '€', zeroblob(id) FROM n;`
+  )
+  const ask = id => streamer.query('SELECT * FROM t WHERE id = ?', [id])
+  const expected = id => [{ id, v: `${String.fromCharCode(97 + id).repeat(4 ** id)}€`, b: Buffer.alloc(id) }]
+  const ids = Array.from({ length: 11 }, (_, id) => id)
+  await eventually(() => isHit(streamer, () => ask(0)), { what: 'a hit' })
+  for (const id of ids) await ask(id)
+  const { hits } = streamer.cache.stats()
+  // The last has 1 MB, the first a few bytes: both ways.
+  for (const id of [...ids, ...ids.toReversed()]) assert.deepEqual(await ask(id), expected(id))
+  const together = await Promise.all(ids.map(ask))
+  assert.deepEqual(together, ids.map(expected))
+  assert.equal(streamer.cache.stats().hits, hits + 33)
+  await end()
+})
+
+test('bytes in a value of the application stay what they are when other values are read', async () => {
+  const { streamer, end } = await cached('CREATE TABLE t(id INTEGER PRIMARY KEY, v);')
+  await eventually(() => isHit(streamer, () => streamer.query('SELECT * FROM t')), { what: 'a hit' })
+  const wrap = (key, fill, size) =>
+    streamer.cache.wrap(key, async () => ({ bytes: Buffer.alloc(size, fill) }), {
+      dependsOn: [{ table: 't' }],
+    })
+  for (const size of [10, 20_000, 800_000]) {
+    await wrap(`one ${size}`, 1, size)
+    await wrap(`two ${size}`, 2, size)
+    const { hits } = streamer.cache.stats()
+    const one = await wrap(`one ${size}`, 3, size)
+    const two = await wrap(`two ${size}`, 3, size)
+    assert.deepEqual([one, two], [{ bytes: Buffer.alloc(size, 1) }, { bytes: Buffer.alloc(size, 2) }])
+    one.bytes.fill(9)
+    assert.deepEqual(await wrap(`one ${size}`, 3, size), { bytes: Buffer.alloc(size, 1) })
+    assert.equal(streamer.cache.stats().hits, hits + 3)
+  }
+  await end()
+})
