@@ -3,10 +3,10 @@
 // Answers of the engine become rows. What its memory holds it writes into memory that stands here, in the same turn; so a hit makes no
 // garbage but its rows. `src/answers.rs` has the layout. Every caller gets rows of its own: one cannot change another's.
 
-const v8 = require('node:v8')
 const { readDocuments } = require('./documents')
 const { LENGTHS, StandingMemory, piecesOf } = require('./packed')
 const { Cells, Shape } = require('./shape')
+const { decodeValue } = require('./values')
 
 /** @typedef {import('./addon').Engine} Engine */
 /** @typedef {import('./shape').Integers} Integers */
@@ -57,9 +57,7 @@ class Answers {
     if (size === 0) return null
     const memory = this.#found(size)
     const flags = this.#standing.numbersOf(memory)[HEAD - 1]
-    // Bytes within a value are cut out of what it is read from.
-    const bytes = Buffer.from(memory.subarray(HEAD_BYTES, Math.abs(size)))
-    return { value: v8.deserialize(bytes), isDue: flags >= FLAG_DUE }
+    return { value: decodeValue(memory, HEAD_BYTES, Math.abs(size)), isDue: flags >= FLAG_DUE }
   }
 
   /** Where an answer lies that the engine has found. @param {number} size negative where it did not fit */

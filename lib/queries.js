@@ -3,10 +3,10 @@
 // Queries and the cache as users see them. Memory is asked in the same turn, without a promise in between; what is not there is
 // asked by the engine.
 
-const v8 = require('node:v8')
 const { Answers } = require('./answers')
 const { loadBson } = require('./documents')
 const { argumentInvalid, errorFromNative } = require('./errors')
+const { decodeValue, encodeValue } = require('./values')
 
 /** @typedef {import('./addon').Engine} Engine */
 /** @typedef {import('./shape').Integers} Integers */
@@ -256,8 +256,8 @@ class Queries {
     const flight = this.#loads.get(flights)
     // A load that began before a change that this caller may know of is not shared.
     if (flight !== undefined && this.#engine.isLoadCurrent(flight.number))
-      return v8.deserialize(await flight.value)
-    return v8.deserialize(await this.#startLoad(source, key, load, json, ttlMs, false))
+      return decodeValue(await flight.value)
+    return decodeValue(await this.#startLoad(source, key, load, json, ttlMs, false))
   }
 
   /** A value of the application that memory holds. @param {string | undefined} source @param {string} key */
@@ -298,7 +298,7 @@ class Queries {
         throw errorFromNative(error)
       })
       if (found !== null) return found
-      bytes = v8.serialize(await load())
+      bytes = encodeValue(await load())
       return bytes
     } finally {
       this.#engine.endLoad(number, key, FORMAT, bytes, ttlMs)
