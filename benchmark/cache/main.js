@@ -1,7 +1,7 @@
 'use strict'
 
 // npm run bench:cache [-- --server mysql --server mariadb --server mongodb --seconds 30 --keys 100000 --reads 10000 --runs 1 --entries 1000000]
-//                     [--part traffic --part small]
+//                     [--part traffic --part small] [--only 'no cache|ultimate|lru']
 //
 // Reads by key (Zipf 0.99) while another process writes 5 % of all operations, through this cache and through caches that keep a value for
 // a time, once each has read every key. Queries are counted by the server itself; a read is stale that returns less than had been delivered before it began.
@@ -134,8 +134,10 @@ async function compare(kind, values) {
   for (let turn = 0; turn < Number(values.runs); turn++) {
     for (const [name, ttlMs] of CONTENDERS) {
       const label = ttlMs === 0 ? String(name) : `${name}, ${Number(ttlMs) / 1000} s`
+      if (!new RegExp(values.only).test(label)) continue
       console.error(`${kind}: ${label}`)
       const result = await run(database.queries, { name, ttlMs, ...options })
+      console.error(JSON.stringify({ ...result, stats: undefined }))
       results.set(label, [...(results.get(label) ?? []), result])
     }
   }
@@ -176,6 +178,7 @@ async function main() {
       runs: { type: 'string', default: '1' },
       entries: { type: 'string', default: '1000000' },
       part: { type: 'string', multiple: true, default: ['traffic', 'small'] },
+      only: { type: 'string', default: '' },
     },
   })
   const { version } = require('../../package.json')
