@@ -106,7 +106,7 @@ export declare class Engine {
 
 /** An answer of the source. */
 export interface Answer {
-  /** See the module's header. */
+  /** The number of the columns, how many rows there are, flags; then the cells. */
   bytes: Buffer
   /** The columns, as a JSON object; absent where there are none. */
   columns?: string

@@ -70,6 +70,64 @@ test('what JSON would change comes back unchanged', () => {
   assert.throws(() => encodeValue({ toJSON() {} }), { message: /could not be cloned/ })
 })
 
+test('what pretends to be plain is left to V8', () => {
+  class Collection extends Array {
+    toJSON() {
+      return 'a collection'
+    }
+
+    every() {
+      return true
+    }
+  }
+  const named = Object.assign([, 1], { x: 5 }) // eslint-disable-line no-sparse-arrays
+  const hidden = Object.defineProperty([1], 'toJSON', { value: () => 'hidden' })
+  const tagged = { [Symbol.toStringTag]: 'Tagged', a: 1 }
+  let calls = 0
+  const counted = {
+    get calls() {
+      return ++calls
+    },
+  }
+  for (const value of [
+    named,
+    Collection.from([1, 2]),
+    Object.setPrototypeOf(new Date(5), Object.prototype),
+    Object.setPrototypeOf(new Map([[1, 2]]), null),
+    Object(1),
+    tagged,
+  ]) {
+    assert.deepEqual(decodeValue(encodeValue(value)), v8.deserialize(v8.serialize(value)))
+  }
+  assert.deepEqual(decodeValue(encodeValue(hidden)), [1])
+  assert.deepEqual(decodeValue(encodeValue(Object.setPrototypeOf([1, 2], null))), [1, 2])
+  assert.deepEqual(decodeValue(encodeValue(counted)), { calls: 1 })
+  assert.throws(() => encodeValue(new Proxy({}, {})), { message: /could not be cloned/ })
+})
+
+test('a toJSON that somebody gave to everything changes nothing', t => {
+  for (const prototype of [Array.prototype, Object.prototype, String.prototype]) {
+    t.after(() => Reflect.deleteProperty(prototype, 'toJSON'))
+    Object.defineProperty(prototype, 'toJSON', { value: () => undefined, configurable: true })
+  }
+  const bytes = encodeValue({ list: [1, 'text'], of: {} })
+  assert.ok(isJson(bytes))
+  assert.deepEqual(decodeValue(bytes), { list: [1, 'text'], of: {} })
+})
+
+test('large values are left to V8, and bytes within a value lie in memory of their own', () => {
+  for (const large of [
+    Array.from({ length: 300 }, (_, n) => n),
+    'x'.repeat(5000),
+    { ['y'.repeat(5000)]: 1 },
+  ]) {
+    assert.ok(!isJson(encodeValue(large)))
+    assert.deepEqual(decodeValue(encodeValue(large)), large)
+  }
+  const { x } = decodeValue(encodeValue({ x: Uint8Array.of(1, 2) }))
+  assert.ok(x.buffer.byteLength < 100)
+})
+
 test('a value is cut out of memory that is used again', () => {
   for (const value of [{ text: 'ä' }, { bytes: Buffer.from('ab') }]) {
     const bytes = encodeValue(value)

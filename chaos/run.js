@@ -193,7 +193,7 @@ async function arrived({ side, checker, mortals, failures, last }) {
     ...deadline,
     what: 'the living reader to see a transaction',
   })
-  const text = side.kind === 'mongodb' ? `"key":{"_id":${last}}` : `"key":{"n":${last}}`
+  const text = side.kind === 'mongodb' ? `"table":"truth","key":{"_id":${last}}` : `"key":{"n":${last}}`
   for (const mortal of mortals)
     await eventually(() => mortal.hasSeen(text) || mortal.failures.length > 0, {
       ...deadline,

@@ -1,15 +1,16 @@
 'use strict'
 
-// Answers of the engine become rows. What its memory holds it writes into memory that stands here, in the same turn; so a hit makes no
+// Answers of the engine become rows. What its cache holds, it writes into memory that stands here, in the same turn; so a hit makes no
 // garbage but its rows. `src/answers.rs` has the layout. Every caller gets rows of its own: one cannot change another's.
 
 const { readDocuments } = require('./documents')
-const { LENGTHS, StandingMemory, piecesOf } = require('./packed')
+const { LENGTHS, StandingMemory, ownCopy, piecesOf } = require('./packed')
 const { Cells, Shape } = require('./shape')
 const { decodeValue } = require('./values')
 
 /** @typedef {import('./addon').Engine} Engine */
 /** @typedef {import('./shape').Integers} Integers */
+/** @typedef {{ bytes: Buffer, columns?: string }} Answer */
 
 /** Marks an answer from memory that was given while the source is not followed. */
 const STALE = Symbol.for('ultimate-streaming.stale')
@@ -18,14 +19,13 @@ const STALE = Symbol.for('ultimate-streaming.stale')
 const HEAD = 3
 const HEAD_BYTES = HEAD * Float64Array.BYTES_PER_ELEMENT
 
+/** Where the flags stand, and what they are. */
+const FLAGS = 2
 const FLAG_STALE = 1
 const FLAG_DUE = 2
 
 /** Most shapes of answers that are kept. */
 const MAX_SHAPES = 1000
-
-/** What most answers fit into. */
-const FIRST_BYTES = 16 * 1024
 
 class Answers {
   #engine
@@ -36,43 +36,44 @@ class Answers {
   /** @param {Engine} engine */
   constructor(engine) {
     this.#engine = engine
-    this.#standing.room(FIRST_BYTES)
   }
 
-  /** Memory for the engine to write an answer into; what it says of it goes to one of the two below. */
+  /** Memory for the engine to write an answer into; goes, with what the engine says, to one of the two below. */
   get memory() {
-    return this.#standing.bytes
+    return this.#standing.room(1)
   }
 
-  /** The rows that were found; `null` where there are none. @param {number} size @param {Integers} integers */
-  rowsFound(size, integers) {
-    return size === 0 ? null : this.rows(this.#found(size), integers)
+  /** The rows that were found; `null` where there are none. @param {Buffer} memory @param {number} size @param {Integers} integers */
+  rowsFound(memory, size, integers) {
+    return size === 0 ? null : this.#rows(this.#found(memory, size), integers)
   }
 
   /**
    * The value of the application that was found, and whether it is to be loaded anew; `null` where there is none.
-   * @param {number} size
+   * @param {Buffer} memory @param {number} size
    */
-  valueFound(size) {
+  valueFound(memory, size) {
     if (size === 0) return null
-    const memory = this.#found(size)
-    const flags = this.#standing.numbersOf(memory)[HEAD - 1]
-    return { value: decodeValue(memory, HEAD_BYTES, Math.abs(size)), isDue: flags >= FLAG_DUE }
+    const found = this.#found(memory, size)
+    const isDue = (this.#standing.numbersOf(found)[FLAGS] & FLAG_DUE) !== 0
+    return { value: decodeValue(found, HEAD_BYTES, Math.abs(size)), isDue }
   }
 
-  /** Where an answer lies that the engine has found. @param {number} size negative where it did not fit */
-  #found(size) {
-    if (size > 0) return this.#standing.bytes
-    const memory = this.#standing.room(-size)
-    this.#engine.found(memory)
-    return memory
+  /** Where an answer lies that the engine has found. @param {Buffer} memory @param {number} size negative where it did not fit */
+  #found(memory, size) {
+    if (size > 0) return memory
+    const larger = this.#standing.room(-size)
+    if (this.#engine.found(larger) !== -size) throw new Error('An answer of memory is gone.')
+    return larger
   }
 
-  /**
-   * The rows of an answer.
-   * @param {Buffer} memory @param {Integers} integers @param {string} [columns] JSON; of what was found last where it is left out
-   */
-  rows(memory, integers, columns) {
+  /** The rows of an answer of the source. @param {Answer} answer @param {Integers} integers */
+  rows({ bytes, columns }, integers) {
+    return this.#rows(bytes, integers, columns ?? '')
+  }
+
+  /** @param {Buffer} memory @param {Integers} integers @param {string} [columns] JSON; of what was found last where it is left out */
+  #rows(memory, integers, columns) {
     const numbers = this.#standing.numbersOf(memory)
     const number = numbers[0]
     const count = numbers[1]
@@ -80,13 +81,13 @@ class Answers {
     const { text, wide, bytes } = piecesOf(memory, numbers, HEAD)
     const rows =
       number === 0
-        ? readDocuments(isLasting || bytes === undefined ? bytes : Buffer.from(bytes), count)
+        ? readDocuments(isLasting || bytes === undefined ? bytes : ownCopy(bytes), count)
         : this.#read(
             this.#shape(number, integers, columns),
             new Cells({ numbers, text, wide, bytes, isLasting }),
             count
           )
-    if (numbers[2] % FLAG_DUE === FLAG_STALE) Object.defineProperty(rows, STALE, { value: true })
+    if ((numbers[FLAGS] & FLAG_STALE) !== 0) Object.defineProperty(rows, STALE, { value: true })
     return rows
   }
 
@@ -103,7 +104,9 @@ class Answers {
     const known = this.#shapes[integers]
     let shape = known.get(number)
     if (shape === undefined) {
-      shape = new Shape(JSON.parse(columns ?? this.#engine.foundColumns() ?? ''), integers)
+      const json = columns ?? this.#engine.foundColumns()
+      if (json === null) throw new Error('The columns of an answer are gone.')
+      shape = new Shape(JSON.parse(json), integers)
       if (known.size >= MAX_SHAPES) known.clear()
       known.set(number, shape)
     }

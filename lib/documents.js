@@ -12,6 +12,7 @@ const { createRequire } = require('node:module')
 const path = require('node:path')
 const { inspect } = require('node:util')
 const { StreamerError } = require('./errors')
+const { ownCopy } = require('./packed')
 
 /** @typedef {Record<string, unknown>} Document */
 /** @typedef {{ serialize: (value: object) => Uint8Array, deserialize: (bytes: Uint8Array, options?: object) => Document, EJSON: { serialize: (value: any, options?: object) => any } }} Bson */
@@ -175,10 +176,9 @@ function turnBytesPage(cells, begin, end) {
   let pageEnd = end
   if ((end - begin) * 2 <= BYTES_PAGE) pageEnd = Math.min(begin + BYTES_PAGE, bytes.length)
   const page = bytes.subarray(begin, pageEnd)
-  // Shared with the batch only where it is most of it. Not out of Buffer's pool: a Binary is a view, and cloning it copies all that
-  // it is a view of.
+  // Shared with the batch only where it is most of it.
   const isShared = cells.isLasting && page.length * 2 >= bytes.buffer.byteLength
-  cells.bytesPage = isShared ? page : Buffer.from(new Uint8Array(page).buffer)
+  cells.bytesPage = isShared ? page : ownCopy(page)
   cells.bytesPageBegin = begin
   cells.bytesPageEnd = pageEnd
 }

@@ -23,12 +23,9 @@ class Intake {
     const memory = this.#standing.room(size)
     this.#fetch(sequence, memory)
     const numbers = this.#standing.numbersOf(memory)
-    return {
-      ...piecesOf(memory, numbers, 0),
-      numbers: numbers.subarray(LENGTHS, LENGTHS + numbers[0]),
-      shapes,
-      isLasting: memory !== this.#standing.bytes,
-    }
+    const { text, wide, bytes } = piecesOf(memory, numbers, 0)
+    const isLasting = memory !== this.#standing.bytes
+    return { numbers: numbers.subarray(LENGTHS, LENGTHS + numbers[0]), text, wide, bytes, shapes, isLasting }
   }
 }
 

@@ -1,6 +1,6 @@
 'use strict'
 
-// Memory into which the engine writes, and the pieces of a batch that lie there one after the other: four numbers that say how long
+// Memory into which the engine writes, and the pieces of a batch, or of an answer, that lie there one after the other: four numbers that say how long
 // they are, then numbers, text, wide text and bytes.
 
 /** Numbers in front of the pieces. */
@@ -59,4 +59,10 @@ function piecesOf(memory, numbers, at) {
 /** @param {Buffer} memory @param {number} begin @param {number} end */
 const cut = (memory, begin, end) => (begin === end ? undefined : memory.subarray(begin, end))
 
-module.exports = { LENGTHS, StandingMemory, piecesOf }
+/**
+ * A copy in memory of its own. Not out of Buffer's pool: what is made of it may be a view, and cloning that copies all that it is a view of.
+ * @param {Uint8Array} bytes
+ */
+const ownCopy = bytes => Buffer.from(new Uint8Array(bytes).buffer)
+
+module.exports = { LENGTHS, StandingMemory, ownCopy, piecesOf }

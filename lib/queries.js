@@ -10,11 +10,11 @@ const { decodeValue, encodeValue } = require('./values')
 
 /** @typedef {import('./addon').Engine} Engine */
 /** @typedef {import('./shape').Integers} Integers */
-/** @typedef {{ bytes: Buffer, columns?: string }} Answer */
+/** @typedef {import('./answers').Answer} Answer */
 /** @typedef {null | boolean | number | bigint | string | Buffer} Value */
 
-/** Serialised values are shared by processes with the same V8 only. */
-const FORMAT = `v8 ${process.versions.v8}`
+/** Values of the application (`values.js`) are shared by processes with the same V8 only. */
+const FORMAT = `2, v8 ${process.versions.v8}`
 
 /** A parameter in a form that the engine takes. @param {unknown} value @param {number} index @returns {Value} */
 function parameter(value, index) {
@@ -32,7 +32,7 @@ function parameter(value, index) {
       if (value === null || Buffer.isBuffer(value)) return value
       if (value instanceof Uint8Array) return Buffer.from(value.buffer, value.byteOffset, value.byteLength)
       if (value instanceof Date && !Number.isNaN(value.getTime()))
-        return value.toISOString().replace('T', ' ').replace('Z', '')
+        return Date.prototype.toISOString.call(value).replace('T', ' ').replace('Z', '')
   }
   throw argumentInvalid(
     `params[${index}]: expected null, a boolean, a number, a bigint, a string, a Date or bytes.`
@@ -43,7 +43,10 @@ function parameter(value, index) {
 function readStatement(sql, params) {
   if (typeof sql !== 'string') throw argumentInvalid('sql: expected a string.')
   if (!Array.isArray(params)) throw argumentInvalid('params: expected an array.')
-  return params.map(parameter)
+  // An array that is surely plain: nothing of the caller's runs while the engine reads it.
+  const values = []
+  for (let index = 0; index < params.length; index++) values.push(parameter(params[index], index))
+  return values
 }
 
 /** @param {unknown} ttlMs */
@@ -52,6 +55,31 @@ function readTtl(ttlMs) {
   if (typeof ttlMs !== 'number' || !(ttlMs >= 1))
     throw argumentInvalid('ttlMs: expected milliseconds, at least 1.')
   return ttlMs
+}
+
+/** @param {unknown} source */
+function readSource(source) {
+  if (source !== undefined && typeof source !== 'string')
+    throw argumentInvalid('source: expected the name of a source.')
+  return source
+}
+
+/**
+ * How a read is asked; each option is looked at once.
+ * @typedef {{ source?: string, cache: boolean, after?: string, signal?: AbortSignal, ttlMs?: number }} ReadOptions
+ * @param {any} options @returns {ReadOptions}
+ */
+function readOptions({ source, cache = true, after, signal, ttlMs }) {
+  return { source: readSource(source), cache, after, signal, ttlMs: readTtl(ttlMs) }
+}
+
+/** What a value depends on, before it is known for which source. @param {unknown} dependsOn @returns {any[]} */
+function readDependencies(dependsOn) {
+  if (!Array.isArray(dependsOn)) throw argumentInvalid('dependsOn: expected an array.')
+  for (const on of dependsOn)
+    if (on === null || typeof on !== 'object' || typeof on.table !== 'string')
+      throw argumentInvalid('dependsOn: expected objects with a table, and perhaps a key.')
+  return dependsOn
 }
 
 /** Whether a value is a plain object: columns, not a value such as an ObjectId. @param {unknown} value */
@@ -67,8 +95,6 @@ function isPlain(value) {
  * @returns {[string, [string, unknown][]]}
  */
 function dependency(on, isDocument) {
-  if (on === null || typeof on !== 'object' || typeof on.table !== 'string')
-    throw argumentInvalid('dependsOn: expected objects with a table, and perhaps a key.')
   const { table, key } = on
   if (key === undefined) return [table, []]
   /** @type {[string, unknown][]} */
@@ -162,9 +188,8 @@ class Queries {
       : this.#documents.has(source)
   }
 
-  /** @param {unknown} dependsOn @param {string | undefined} source */
+  /** @param {any[]} dependsOn @param {string | undefined} source */
   #dependenciesJson(dependsOn, source) {
-    if (!Array.isArray(dependsOn)) throw argumentInvalid('dependsOn: expected an array.')
     const isDocument = this.#isDocument(source)
     return JSON.stringify(dependsOn.map(on => dependency(on, isDocument)))
   }
@@ -178,49 +203,48 @@ class Queries {
   async query(sql, params = [], options = {}) {
     const values = readStatement(sql, params)
     const text = /** @type {string} */ (sql)
-    const ttlMs = readTtl(options.ttlMs)
-    const found = this.#remembered(options, (source, into) =>
-      this.#engine.lookup(source, text, values, ttlMs, into)
-    )
-    return found ?? this.#ask(options, (source, ...how) => this.#engine.query(source, text, values, ...how))
+    const how = readOptions(options)
+    const { source, ttlMs } = how
+    const found = this.#remembered(how, into => this.#engine.lookup(source, text, values, ttlMs, into))
+    return found ?? this.#ask(how, (source, ...how) => this.#engine.query(source, text, values, ...how))
   }
 
   /** @param {unknown} namespace @param {unknown} [filter] @param {any} [options] */
   async find(namespace, filter = {}, options = {}) {
     const request = readFind(namespace, filter, options)
     const name = /** @type {string} */ (namespace)
-    const ttlMs = readTtl(options.ttlMs)
-    const found = this.#remembered(options, (source, into) =>
-      this.#engine.lookupFind(source, name, request, ttlMs, into)
-    )
-    return found ?? this.#ask(options, (source, ...how) => this.#engine.find(source, name, request, ...how))
+    const how = readOptions(options)
+    const { source, ttlMs } = how
+    const found = this.#remembered(how, into => this.#engine.lookupFind(source, name, request, ttlMs, into))
+    return found ?? this.#ask(how, (source, ...how) => this.#engine.find(source, name, request, ...how))
   }
 
   /**
    * What memory holds; `null` where the source is to be asked.
-   * @param {any} options @param {(source: string | undefined, into: Buffer) => number} lookup
+   * @param {ReadOptions} options @param {(into: Buffer) => number} lookup
    */
-  #remembered({ source, cache = true, after, signal }, lookup) {
+  #remembered({ source, cache, after, signal }, lookup) {
     signal?.throwIfAborted()
     if (!cache || after !== undefined) return null
+    const { memory } = this.#answers
     try {
-      return this.#answers.rowsFound(lookup(source, this.#answers.memory), this.#integersOf(source))
+      return this.#answers.rowsFound(memory, lookup(memory), this.#integersOf(source))
     } catch (error) {
       throw errorFromNative(error)
     }
   }
 
   /**
-   * @param {any} options
+   * @param {ReadOptions} options
    * @param {(source: string | undefined, bypasses: boolean, ttlMs: number | undefined, after: string | undefined, ticket: number | undefined) => Promise<Answer>} ask
    */
-  async #ask({ source, cache = true, after, signal, ttlMs }, ask) {
+  async #ask({ source, cache, after, signal, ttlMs }, ask) {
     try {
       const ticket = signal === undefined ? undefined : ++this.#tickets
       let asked = ask(source, !cache, ttlMs, after, ticket)
-      if (ticket !== undefined) asked = abortable(asked, signal, () => this.#engine.giveUp(ticket))
-      const { bytes, columns } = await asked
-      return this.#answers.rows(bytes, this.#integersOf(source), columns)
+      if (signal !== undefined && ticket !== undefined)
+        asked = abortable(asked, signal, () => this.#engine.giveUp(ticket))
+      return this.#answers.rows(await asked, this.#integersOf(source))
     } catch (error) {
       throw signal?.aborted ? error : errorFromNative(error)
     }
@@ -230,7 +254,9 @@ class Queries {
   async execute(sql, params = [], { source } = /** @type {any} */ ({})) {
     const values = readStatement(sql, params)
     try {
-      const done = JSON.parse(await this.#engine.execute(source, /** @type {string} */ (sql), values))
+      const done = JSON.parse(
+        await this.#engine.execute(readSource(source), /** @type {string} */ (sql), values)
+      )
       const id = done.insertId === null ? null : BigInt(done.insertId)
       return { ...done, insertId: id !== null && id <= Number.MAX_SAFE_INTEGER ? Number(id) : id }
     } catch (error) {
@@ -242,7 +268,8 @@ class Queries {
   async #wrap(key, load, options = {}) {
     if (typeof key !== 'string') throw argumentInvalid('key: expected a string.')
     if (typeof load !== 'function') throw argumentInvalid('load: expected a function.')
-    const { source, dependsOn = [] } = options
+    const source = readSource(options.source)
+    const dependsOn = readDependencies(options.dependsOn === undefined ? [] : options.dependsOn)
     const ttlMs = readTtl(options.ttlMs)
     const found = this.#wrapped(source, key)
     if (found !== null && !found.isDue) return found.value
@@ -262,8 +289,9 @@ class Queries {
 
   /** A value of the application that memory holds. @param {string | undefined} source @param {string} key */
   #wrapped(source, key) {
+    const { memory } = this.#answers
     try {
-      return this.#answers.valueFound(this.#engine.wrapped(source, key, this.#answers.memory))
+      return this.#answers.valueFound(memory, this.#engine.wrapped(source, key, memory))
     } catch (error) {
       throw errorFromNative(error)
     }
@@ -308,8 +336,11 @@ class Queries {
   /** @param {unknown} target @param {{ source?: string }} [options] */
   async #invalidate(target, { source } = {}) {
     try {
-      if (typeof target === 'string') return this.#engine.dropKey(source, target, FORMAT) ? 1 : 0
-      await this.#engine.invalidate(source, this.#dependenciesJson([target], source))
+      if (typeof target === 'string') return this.#engine.dropKey(readSource(source), target, FORMAT) ? 1 : 0
+      await this.#engine.invalidate(
+        readSource(source),
+        this.#dependenciesJson(readDependencies([target]), source)
+      )
       return 1
     } catch (error) {
       throw errorFromNative(error)
@@ -319,7 +350,7 @@ class Queries {
   /** @param {string | undefined} source @returns {string | null} */
   position(source) {
     try {
-      return this.#engine.position(source)
+      return this.#engine.position(readSource(source))
     } catch (error) {
       throw errorFromNative(error)
     }
@@ -335,9 +366,9 @@ class Queries {
   async #explain(target, options = {}) {
     const { source, filter, ...rest } = options
     try {
-      if (filter === undefined) return JSON.parse(await this.#engine.explain(source, target))
+      if (filter === undefined) return JSON.parse(await this.#engine.explain(readSource(source), target))
       const request = readFind(target, filter, rest)
-      return JSON.parse(await this.#engine.explainFind(source, target, request))
+      return JSON.parse(await this.#engine.explainFind(readSource(source), target, request))
     } catch (error) {
       throw errorFromNative(error)
     }

@@ -43,7 +43,9 @@ function packages(folder = '.') {
 /** The platform's name, as Rust has it. The addon is built for it by name, and what is built so is not built again by who names it too. */
 function platform() {
   const { stdout } = spawnSync('rustc', ['-vV'], { cwd: ROOT, encoding: 'utf8' })
-  return /^host: (.+)$/m.exec(stdout ?? '')?.[1] ?? ''
+  const found = /^host: (.+)$/m.exec(stdout ?? '')
+  if (found === null) throw new Error('Rust is needed: https://rustup.rs')
+  return found[1]
 }
 
 /** The addon for this platform. @param {{ release: boolean }} options */

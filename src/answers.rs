@@ -1,10 +1,11 @@
 //! Answers as JavaScript reads them.
 //!
-//! What memory holds is copied into memory of JavaScript's that is used for every answer: a hit makes no garbage and costs one copy.
+//! What the cache holds is copied into memory of JavaScript's that is used again and again: a hit makes no garbage and costs one copy. What
+//! the source was asked for comes in memory of its own.
 //! Three numbers stand in front: that of the columns (see [`Columns`]; 0 where there are none), how many rows there are, and flags.
 //! The cells follow, [packed](streamer_core::event::packed); of a value of the application, its bytes.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use napi::bindgen_prelude::Buffer;
 use napi_derive::napi;
@@ -21,7 +22,7 @@ const DUE: u8 = 2;
 /// An answer of the source.
 #[napi(object, object_from_js = false)]
 pub struct Answer {
-    /// See the module's header.
+    /// The number of the columns, how many rows there are, flags; then the cells.
     pub bytes: Buffer,
     /// The columns, as a JSON object; absent where there are none.
     pub columns: Option<String>,
@@ -40,35 +41,42 @@ impl Answer {
     }
 }
 
-/// What memory gave last: it may be asked for again where it did not fit, and for what its columns are.
+/// What is left of what the cache gave last.
 #[derive(Default)]
-pub struct LastFound(Mutex<Option<Found>>);
+struct Left {
+    /// All of it, where it did not fit.
+    found: Option<Found>,
+    columns: Option<Arc<Columns>>,
+}
+
+/// What the cache gave last: it is asked for again where it did not fit, and for what its columns are.
+#[derive(Default)]
+pub struct LastFound(Mutex<Left>);
 
 impl LastFound {
     /// Writes what was found into memory of the caller's; the bytes that it has, negated where they do not fit.
     pub fn hand_over(&self, found: Found, into: &mut [u8]) -> f64 {
         let written = write(&found, into);
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(found);
+        let columns = parts(&found.value).0.cloned();
+        let found = (written < 0.0).then_some(found);
+        *self.left() = Left { found, columns };
         written
     }
 
-    /// The same again, of what was found last; 0 where nothing was.
+    /// The same again, of what did not fit, once; 0 where there is nothing.
     pub fn again(&self, into: &mut [u8]) -> f64 {
-        self.with(|found| write(found, into)).unwrap_or_default()
+        let found = self.left().found.take();
+        found.map_or(0.0, |found| write(&found, into))
     }
 
-    /// Its columns, as a JSON object.
+    /// The columns of what was found last, as a JSON object.
     pub fn columns(&self) -> Option<String> {
-        self.with(|found| parts(&found.value).0.map(|columns| columns.json().to_owned()))
-            .flatten()
+        let left = self.left();
+        left.columns.as_ref().map(|columns| columns.json().to_owned())
     }
 
-    fn with<T>(&self, run: impl FnOnce(&Found) -> T) -> Option<T> {
-        self.0
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .as_ref()
-            .map(run)
+    fn left(&self) -> MutexGuard<'_, Left> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -128,6 +136,7 @@ mod tests {
         assert_eq!(last.again(&mut enough), 27.0);
         assert_eq!(enough[16..24], 2_f64.to_le_bytes());
         assert_eq!(enough[24..27], [7, 8, 9]);
+        assert_eq!(last.again(&mut enough), 0.0);
         assert_eq!(last.columns(), None);
     }
 }

@@ -20,9 +20,6 @@ use crate::answers::Answer;
 use crate::engine::Engine;
 use crate::failure::thrown;
 
-/// A parameter as it comes from JavaScript: null, a boolean, a number, a bigint, a string, or a buffer.
-type JsParam<'a> = Unknown<'a>;
-
 /// A load of the application.
 struct Load {
     queries: Arc<Queries>,
@@ -87,9 +84,17 @@ impl Open {
     }
 }
 
-fn param(param: JsParam<'_>) -> Result<Param> {
+fn unfit() -> napi::Error {
+    thrown(&Error::new(
+        Code::ArgumentInvalid,
+        "params: expected null, booleans, numbers, bigints, strings, dates or bytes.",
+    ))
+}
+
+/// A parameter as it comes from JavaScript.
+fn param(param: Unknown<'_>) -> Result<Param> {
     Ok(match param.get_type()? {
-        ValueType::Null => Param::Null,
+        ValueType::Null | ValueType::Undefined => Param::Null,
         ValueType::Boolean => Param::Integer(bool::from_unknown(param)?.into()),
         ValueType::Number => match f64::from_unknown(param)? {
             whole if whole.fract() == 0.0 && whole.abs() < 9_007_199_254_740_992.0 => {
@@ -106,15 +111,15 @@ fn param(param: JsParam<'_>) -> Result<Param> {
             }
         }
         ValueType::String => Param::Text(String::from_unknown(param)?),
-        _ => Param::Bytes(Buffer::from_unknown(param)?.to_vec()),
+        _ => Param::Bytes(BufferSlice::from_unknown(param).map_err(|_| unfit())?.to_vec()),
     })
 }
 
-fn params(from: Vec<JsParam<'_>>) -> Result<Vec<Param>> {
+fn params(from: Vec<Unknown<'_>>) -> Result<Vec<Param>> {
     from.into_iter().map(param).collect()
 }
 
-fn statement(sql: String, values: Vec<JsParam<'_>>) -> Result<Read> {
+fn statement(sql: String, values: Vec<Unknown<'_>>) -> Result<Read> {
     let params = params(values)?;
     Ok(Read::Sql { sql, params })
 }
@@ -246,7 +251,7 @@ impl Engine {
         source: Option<String>,
         sql: String,
         #[napi(ts_arg_type = "(null | boolean | number | bigint | string | Buffer)[]")] values: Vec<
-            JsParam<'_>,
+            Unknown<'_>,
         >,
         ttl_ms: Option<f64>,
         mut into: BufferSlice<'_>,
@@ -263,7 +268,7 @@ impl Engine {
         source: Option<String>,
         sql: String,
         #[napi(ts_arg_type = "(null | boolean | number | bigint | string | Buffer)[]")] values: Vec<
-            JsParam<'_>,
+            Unknown<'_>,
         >,
         bypasses: bool,
         ttl_ms: Option<f64>,
@@ -332,7 +337,7 @@ impl Engine {
         source: Option<String>,
         sql: String,
         #[napi(ts_arg_type = "(null | boolean | number | bigint | string | Buffer)[]")] values: Vec<
-            JsParam<'_>,
+            Unknown<'_>,
         >,
     ) -> Result<Object<'env>> {
         let queries = self.queries(source.as_deref())?;

@@ -4,6 +4,8 @@
 
 const assert = require('node:assert/strict')
 const { test } = require('node:test')
+const v8 = require('node:v8')
+const vm = require('node:vm')
 const { Streamer } = require('../..')
 const { eventually } = require('../support/servers')
 const { freshSqlite } = require('../support/sqlite')
@@ -323,3 +325,75 @@ test('bytes in a value of the application stay what they are when other values a
   }
   await end()
 })
+
+test('a read that is made while the parameters of another are read disturbs neither', async () => {
+  const { streamer, end } = await cached(
+    `CREATE TABLE t(id INTEGER PRIMARY KEY, v TEXT);
+     INSERT INTO t VALUES (1, 'one'), (2, printf('%.*c', 200000, 'z'));`
+  )
+  const ask = params => streamer.query('SELECT v FROM t WHERE id = ?', params)
+  await eventually(() => isHit(streamer, () => ask([1])), { what: 'a hit' })
+  await ask([2])
+  let inner
+  const reads = () => ((inner ??= ask([2])), 1)
+  const mapped = Object.assign([1], {
+    map: () => Object.defineProperty([], 0, { enumerable: true, get: reads }),
+  })
+  const getter = Object.defineProperty([], 0, { enumerable: true, get: reads })
+  for (const params of [mapped, getter]) assert.deepEqual(await ask(params), [{ v: 'one' }])
+  assert.deepEqual(await inner, [{ v: 'z'.repeat(200_000) }])
+  assert.deepEqual(await ask([undefined]), [])
+  assert.deepEqual(await ask(new Array(1)), [])
+  await assert.rejects(ask([new Proxy(Buffer.from('a'), {})]), { code: 'ERR_STREAMER_ARGUMENT_INVALID' })
+  await assert.rejects(ask([{}]), { code: 'ERR_STREAMER_ARGUMENT_INVALID' })
+  for (const source of [5, null, {}])
+    await assert.rejects(streamer.query('SELECT 1', [], { source }), {
+      code: 'ERR_STREAMER_ARGUMENT_INVALID',
+    })
+  await end()
+})
+
+test('rows of the same columns have one hidden class, kept or not', async () => {
+  const { streamer, end } = await cached(
+    'CREATE TABLE t(id INTEGER PRIMARY KEY, v); INSERT INTO t VALUES (1, 2);'
+  )
+  const ask = cache => streamer.query('SELECT id, v FROM t', [], { cache })
+  await eventually(() => isHit(streamer, () => ask(true)), { what: 'a hit' })
+  const rows = [await ask(true), await ask(false), await ask(false)].flat()
+  v8.setFlagsFromString('--allow-natives-syntax')
+  const isSame = vm.runInThisContext('(one, other) => %HaveSameMap(one, other)')
+  v8.setFlagsFromString('--no-allow-natives-syntax')
+  assert.ok(rows.every(row => isSame(row, rows[0])))
+  await end()
+})
+
+test('what a value depends on is looked at each time, also where memory answers', async () => {
+  const { streamer, end } = await cached('CREATE TABLE t(id INTEGER PRIMARY KEY, v);')
+  await eventually(() => isHit(streamer, () => streamer.query('SELECT * FROM t')), { what: 'a hit' })
+  const wrap = dependsOn => streamer.cache.wrap('key', async () => 1, { dependsOn })
+  assert.equal(await wrap([{ table: 't' }]), 1)
+  for (const wrong of [5, null, [{ tabel: 't' }], [null]])
+    await assert.rejects(wrap(wrong), { code: 'ERR_STREAMER_ARGUMENT_INVALID' })
+  await end()
+})
+
+for (const whenDisconnected of ['refuse', 'stale', 'bypass']) {
+  test(`memory answers nothing as current once the streamer has stopped (${whenDisconnected})`, async () => {
+    const database = await freshSqlite(
+      'CREATE TABLE t(id INTEGER PRIMARY KEY, v); INSERT INTO t VALUES (1, 1);'
+    )
+    const streamer = new Streamer({ source: database.url, cache: { whenDisconnected } })
+    const ask = () => streamer.query('SELECT v FROM t')
+    await streamer.start()
+    await eventually(() => isHit(streamer, ask), { what: 'a hit' })
+    await streamer.stop()
+    await database.run('UPDATE t SET v = 2')
+    if (whenDisconnected === 'stale') {
+      const rows = await ask()
+      assert.equal(rows[Symbol.for('ultimate-streaming.stale')], true)
+    } else {
+      await assert.rejects(ask(), { code: 'ERR_STREAMER_CONNECTION_LOST' })
+    }
+    await database.drop()
+  })
+}

@@ -129,12 +129,13 @@ async function compare(kind, values) {
     seconds,
     warmSeconds: seconds,
   }
+  const only = new RegExp(values.only)
   /** @type {Map<string, any[]>} */
   const results = new Map()
   for (let turn = 0; turn < Number(values.runs); turn++) {
     for (const [name, ttlMs] of CONTENDERS) {
       const label = ttlMs === 0 ? String(name) : `${name}, ${Number(ttlMs) / 1000} s`
-      if (!new RegExp(values.only).test(label)) continue
+      if (!only.test(label)) continue
       console.error(`${kind}: ${label}`)
       const result = await run(database.queries, { name, ttlMs, ...options })
       console.error(JSON.stringify({ ...result, stats: undefined }))

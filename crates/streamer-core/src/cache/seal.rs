@@ -11,7 +11,8 @@
 //! | 12 or 32 | nonce, or SHA-256 of the name, of everything before it, and of the value |
 //! | n | the value; encrypted it ends with the tag (AES-256-GCM) |
 //!
-//! Integers are big-endian. What judges the entry, and the name under which it lies, are authenticated with it: an entry that
+//! The value: a 0, the number of rows, the columns as JSON, and the cells, [packed](crate::event::packed); or a 1, and the bytes of a value of
+//! the application. JSON, cells and bytes stand behind their lengths in 4 bytes. Integers are big-endian. What judges the entry, and the name under which it lies, are authenticated with it: an entry that
 //! was altered, cut, or moved to another name does not open. Without a key that holds against accidents only, because
 //! whoever can write there can make the sum too.
 
@@ -201,8 +202,13 @@ fn decode(bytes: &[u8]) -> Result<Value, Unusable> {
         [0] => {
             let count = u32::from_be_bytes(input.array()?);
             let json = std::str::from_utf8(input.field()?).map_err(|_| Unusable)?;
+            let cells = input.field()?;
+            // A row has a number, a document five bytes, at least.
+            if count as usize > cells.len() / 5 {
+                return Err(Unusable);
+            }
             Value::Rows {
-                cells: Packed::read(input.field()?).ok_or(Unusable)?,
+                cells: Packed::read(cells).ok_or(Unusable)?,
                 columns: (!json.is_empty()).then(|| Columns::from_json(json)),
                 count,
             }

@@ -54,7 +54,7 @@ impl Value {
         matches!(self, Self::Rows { count: 0, .. })
     }
 
-    /// Bytes in memory.
+    /// Bytes in memory, without columns.
     pub fn weight(&self) -> usize {
         match self {
             Self::Rows { cells, .. } => cells.bytes().len(),
@@ -74,6 +74,8 @@ pub struct Entry {
     pub as_of: Sequence,
     /// When it ends, whatever happens.
     pub expires: Instant,
+    /// Bytes of columns that weigh upon it.
+    columns_weight: u32,
     /// How long before that whoever asks for it is to see to a newer one, in ms.
     renewal_ms: u32,
     /// Somebody does.
@@ -84,11 +86,19 @@ impl Entry {
     /// A value that is kept for about `ttl`.
     pub fn new(value: Value, dependencies: Arc<[Dependency]>, as_of: Sequence, ttl: Duration) -> Self {
         let (now, ttl) = (Instant::now(), jittered(ttl));
+        let columns_weight = match &value {
+            Value::Rows {
+                columns: Some(columns),
+                ..
+            } => columns.weigh(),
+            _ => 0,
+        };
         Self {
             value,
             dependencies,
             as_of,
             expires: now + ttl,
+            columns_weight: u32::try_from(columns_weight).unwrap_or(u32::MAX),
             renewal_ms: u32::try_from(ttl.mul_f64(RENEWAL).as_millis()).unwrap_or(u32::MAX),
             is_renewed: AtomicBool::new(false),
         }
@@ -107,7 +117,7 @@ struct ByBytes;
 impl Weighter<Key, Arc<Entry>> for ByBytes {
     fn weight(&self, _: &Key, entry: &Arc<Entry>) -> u64 {
         let dependencies: usize = entry.dependencies.iter().map(Dependency::weight).sum();
-        (OVERHEAD + entry.value.weight() + dependencies) as u64
+        (OVERHEAD + entry.value.weight() + entry.columns_weight as usize + dependencies) as u64
     }
 }
 

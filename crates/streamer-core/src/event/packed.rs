@@ -1,4 +1,4 @@
-//! Batches in one piece of memory, which is how JavaScript reads them.
+//! Batches, and the cells of answers, in one piece of memory, which is how JavaScript reads them.
 //!
 //! Four numbers say how long the pieces are: how many numbers, bytes of text, of wide text, and of bytes. The pieces follow in
 //! this order. Numbers are 64-bit floats, little-endian: what JavaScript's typed arrays hold on every platform that there is a

@@ -87,7 +87,7 @@ impl Supervisor {
     async fn supervise(mut self) {
         let end = AssertUnwindSafe(self.read()).catch_unwind().await;
         match end.unwrap_or_else(|_| End::Failed(defect())) {
-            End::Cancelled => {}
+            End::Cancelled => self.is_down(),
             End::Failed(error) => self.fail(&error),
         }
         // A connector that panicked may do so again.

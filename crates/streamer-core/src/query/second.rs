@@ -132,6 +132,10 @@ impl SecondLevel {
             let Some(entry) = seal(cipher, name.as_bytes(), &reach, expires_ms, &value) else {
                 return true;
             };
+            // With its columns it would be cut.
+            if entry.len() >= MAX_ENTRY {
+                return true;
+            }
             let rank = entry.get(RANK).unwrap_or_default().to_vec();
             let mut call = KEEP.key(name);
             call.arg(entry)
