@@ -69,7 +69,7 @@ class Answers {
 
   /** The rows of an answer of the source. @param {Answer} answer @param {Integers} integers */
   rows({ bytes, columns }, integers) {
-    return this.#rows(bytes, integers, columns ?? '')
+    return this.#rows(bytes, integers, columns)
   }
 
   /** @param {Buffer} memory @param {Integers} integers @param {string} [columns] JSON; of what was found last where it is left out */

@@ -1,7 +1,7 @@
 'use strict'
 
-// Memory into which the engine writes, and the pieces of a batch, or of an answer, that lie there one after the other: four numbers that say how long
-// they are, then numbers, text, wide text and bytes.
+// Memory into which the engine writes, and the pieces of a batch, or of an answer, that lie there one after the other: four numbers
+// that say how long they are, then numbers, text, wide text and bytes.
 
 /** Numbers in front of the pieces. */
 const LENGTHS = 4

@@ -45,14 +45,14 @@ async function main() {
   // The loader and its typings are generated and committed: they must be what the build makes.
   run('git', ['diff', '--exit-code', '--', 'native.js', 'native.d.ts'])
   run('npm', ['run', '--silent', 'lint:package'])
-  const target = ['--target', platform()]
   const rust = await shown('cargo', [
     'test',
     '--locked',
     '--workspace',
     '--quiet',
     '--no-fail-fast',
-    ...target,
+    '--target',
+    platform(),
   ])
   const files = [
     '__test__',

@@ -127,6 +127,17 @@ async function assertEqual(streamer, mirror, database, tables) {
   }
 }
 
+/** Waits for what is written last; then `t`, rebuilt from all that was seen, equals the source, and every change fitted. */
+async function assertWhole(seen, connection, database) {
+  await connection.query('CREATE TABLE finished (k INT PRIMARY KEY)')
+  await connection.query('INSERT INTO finished VALUES (1)')
+  await seen.until(() => seen.changes.at(-1)?.table === 'finished', 'the last row')
+  const mirror = new Mirror()
+  for (const change of seen.changes) mirror.apply(change)
+  await assertEqual(seen.streamer, mirror, database, ['t'])
+  assert.deepEqual(mirror.misfits, [])
+}
+
 const isOver = told => told.some(({ done, remaining }) => done && remaining === 0)
 const isKeyless = database => progress =>
   [`${database.name}.t_none`, `${database.name}.t_unique`].includes(progress.table)
@@ -241,7 +252,6 @@ for (const { name, kind, args } of SERVERS) {
       const connection = await database.connect()
       t.after(() => connection.end())
       const writers = await restless(database, connection, 2000)
-      const mirror = new Mirror()
       const seen = await collect({ source: { url: database.url, snapshot: 'initial' } })
       const told = []
       seen.streamer.on('snapshot', progress => told.push(progress))
@@ -250,12 +260,7 @@ for (const { name, kind, args } of SERVERS) {
       } finally {
         await writers.end()
       }
-      await connection.query('CREATE TABLE finished (k INT PRIMARY KEY)')
-      await connection.query('INSERT INTO finished VALUES (1)')
-      await seen.until(() => seen.changes.at(-1)?.table === 'finished', 'the last row')
-      for (const change of seen.changes) mirror.apply(change)
-      await assertEqual(seen.streamer, mirror, database.name, ['t'])
-      assert.deepEqual(mirror.misfits, [])
+      await assertWhole(seen, connection, database.name)
       await seen.stop()
     })
 
@@ -270,7 +275,6 @@ for (const { name, kind, args } of SERVERS) {
         await connection.query(`GRANT SELECT ON \`${database.name}\`.* TO lockless@'%'`)
         const url = Object.assign(new URL(database.url), { username: 'lockless', password: 'lockless' })
         const writers = await restless(database, connection, 2000)
-        const mirror = new Mirror()
         const seen = await collect({ source: { url: url.href, snapshot: 'initial' } })
         const told = []
         seen.streamer.on('snapshot', progress => told.push(progress))
@@ -282,12 +286,7 @@ for (const { name, kind, args } of SERVERS) {
         }
         await seen.until(() => isOver(told), 'the end of the snapshot, in the pause')
         assert.equal(complaint(), '')
-        await connection.query('CREATE TABLE finished (k INT PRIMARY KEY)')
-        await connection.query('INSERT INTO finished VALUES (1)')
-        await seen.until(() => seen.changes.at(-1)?.table === 'finished', 'the last row')
-        for (const change of seen.changes) mirror.apply(change)
-        await assertEqual(seen.streamer, mirror, database.name, ['t'])
-        assert.deepEqual(mirror.misfits, [])
+        await assertWhole(seen, connection, database.name)
         await seen.stop()
       })
     }

@@ -31,6 +31,9 @@ const CONTENDERS = [
   ]),
 ]
 
+/** @param {(string | number)[]} contender its name, and for how long it keeps a value, in ms */
+const labelOf = ([name, ttlMs]) => (ttlMs === 0 ? String(name) : `${name}, ${Number(ttlMs) / 1000} s`)
+
 /** @param {string} file @param {object} argument */
 function start(file, argument) {
   return fork(file, [JSON.stringify(argument)], {
@@ -108,6 +111,9 @@ async function small(kind, values) {
 
 /** @param {string} kind @param {any} values */
 async function compare(kind, values) {
+  const only = new RegExp(values.only)
+  if (!CONTENDERS.some(contender => only.test(labelOf(contender))))
+    throw new Error(`--only: expected a part of ${CONTENDERS.map(labelOf).join('; ')}.`)
   const kit = await openKit()
   const server = await kit[kind]()
   const database = await databaseOf(kind).fresh(server)
@@ -129,12 +135,12 @@ async function compare(kind, values) {
     seconds,
     warmSeconds: seconds,
   }
-  const only = new RegExp(values.only)
   /** @type {Map<string, any[]>} */
   const results = new Map()
   for (let turn = 0; turn < Number(values.runs); turn++) {
-    for (const [name, ttlMs] of CONTENDERS) {
-      const label = ttlMs === 0 ? String(name) : `${name}, ${Number(ttlMs) / 1000} s`
+    for (const contender of CONTENDERS) {
+      const [name, ttlMs] = contender
+      const label = labelOf(contender)
       if (!only.test(label)) continue
       console.error(`${kind}: ${label}`)
       const result = await run(database.queries, { name, ttlMs, ...options })

@@ -11,8 +11,10 @@
 //! | 12 or 32 | nonce, or SHA-256 of the name, of everything before it, and of the value |
 //! | n | the value; encrypted it ends with the tag (AES-256-GCM) |
 //!
-//! The value: a 0, the number of rows, the columns as JSON, and the cells, [packed](crate::event::packed); or a 1, and the bytes of a value of
-//! the application. JSON, cells and bytes stand behind their lengths in 4 bytes. Integers are big-endian. What judges the entry, and the name under which it lies, are authenticated with it: an entry that
+//! The value: a 0, the number of rows, the columns as JSON, and the cells, [packed](crate::event::packed); or a 1, and the bytes
+//! of a value of the application. JSON, cells and bytes stand behind their lengths in 4 bytes.
+//!
+//! Integers are big-endian. What judges the entry, and the name under which it lies, are authenticated with it: an entry that
 //! was altered, cut, or moved to another name does not open. Without a key that holds against accidents only, because
 //! whoever can write there can make the sum too.
 
