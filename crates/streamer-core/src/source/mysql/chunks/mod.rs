@@ -28,7 +28,7 @@ use futures_util::future::BoxFuture;
 use mysql_async::Conn;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 
 use self::connection::{Facts, connect, run, texts};
 use self::order::{Described, describe, describe_json};
@@ -48,8 +48,8 @@ const USUAL_ROW: u64 = 1 << 10;
 /// Views that are opened without a lock, before the table is taken for one that is written to all the time.
 const UNLOCKED_VIEWS: u32 = 3;
 
-/// Views of no use after which an account that may not lock is told that it should.
-const PATIENT_VIEWS: u32 = 30;
+/// How long an account that may not lock waits for a view of use, before it is told that it should.
+const PAUSE_WAIT: Duration = Duration::from_secs(15);
 
 /// Longest wait for a task that reads.
 const FAREWELL: Duration = Duration::from_secs(1);
@@ -75,8 +75,8 @@ pub struct MysqlChunks {
     is_anchored: bool,
     /// Views that were opened since rows were read.
     tries: u32,
-    /// The account may not lock.
-    refused: Option<Error>,
+    /// The account may not lock; with since when a pause has been waited for.
+    refused: Option<(Error, Instant)>,
 }
 
 /// Rows that are on their way.
@@ -147,9 +147,8 @@ impl MysqlChunks {
 
     async fn open_view(&mut self, table: &TableRef) -> Result<View> {
         self.table = Some(table.clone());
-        if self.tries >= PATIENT_VIEWS
-            && let Some(refused) = self.refused.clone()
-        {
+        if let Some((refused, _)) = self.refused.take_if(|(_, since)| since.elapsed() >= PAUSE_WAIT) {
+            // It may have been granted the next time.
             self.tries = 0;
             return Err(refused);
         }
@@ -170,7 +169,7 @@ impl MysqlChunks {
             && let Some(code @ (1044 | 1142 | 1205)) = server_code(error)
         {
             // It may not, or another waits: there may be a pause.
-            self.refused = (code != 1205).then(|| error.clone());
+            self.refused = (code != 1205).then(|| (error.clone(), Instant::now()));
             opening.locks = false;
             view = view::open(&mut conn, &mut locker, &opening).await;
         }
@@ -182,6 +181,9 @@ impl MysqlChunks {
     async fn read_rows(&mut self, wanted: Wanted<'_>) -> Result<Rows> {
         self.is_anchored = true;
         if self.running.is_none() {
+            if let Some((_, since)) = &mut self.refused {
+                *since = Instant::now();
+            }
             // The next view is opened without a lock, in case there is a pause.
             self.tries = self.tries.saturating_sub(1).min(UNLOCKED_VIEWS - 1);
         }
