@@ -17,6 +17,7 @@ const { Consumer } = require('./consumer')
 const { BatchReader, Shapes } = require('./decode')
 const { dispatch, revisionOf } = require('./dispatch')
 const { Intake } = require('./intake')
+const { Slice } = require('./slice')
 
 /** @typedef {import('./consumer').Part} Part */
 /** @typedef {import('./decode').Change} Change */
@@ -86,6 +87,7 @@ class Delivery {
   #head = 0
   /** The item at the head, as far as it has been read. @type {BatchReader | null} */
   #reader = null
+  #slice = new Slice()
   /** @type {Given | null} */
   #given = null
   #isRunning = false
@@ -425,16 +427,20 @@ class Delivery {
       this.#finishItem(item)
       return isClean ? CLEAN : UNCLEAN
     }
+    const begun = performance.now()
     let part
     try {
-      part = this.#read(item, deadline)
+      part = this.#read(item, this.#slice.readUntil(begun, deadline))
     } catch (error) {
       // It is not acknowledged, and nothing behind it is delivered.
       this.close()
       this.#options.onDefect(error)
       return IDLE
     }
-    return this.#giveOut(part.changes, part.bytes, null, deadline)
+    const read = performance.now()
+    const state = this.#giveOut(part.changes, part.bytes, null, deadline)
+    this.#slice.learn(read - begun, performance.now() - read)
+    return state
   }
 
   /** Everybody has, and every loop is done with, what was given out. @param {Given} given */

@@ -2,7 +2,8 @@
 
 // MongoDB's documents: raw BSON on its way through the engine, objects here.
 //
-// Guarantees: values are exactly what `deserialize` of the user's own `bson` package makes with its defaults. `before`, `after` and
+// Guarantees: values are exactly what `deserialize` of the user's own `bson` package makes with its defaults, where that does not end
+// at text that is not UTF-8. `before`, `after` and
 // `update` are decoded on first use: a listener that never looks at them pays nothing (Node 20, one of 2 cores, a document of 431
 // bytes: decoding 2,600 ns, the accessors of a change 650 ns). They are own, enumerable and assignable, so that copying, comparing,
 // cloning, printing and `JSON.stringify` see their values; only `Object.getOwnPropertyDescriptor` shows the difference. What a
@@ -47,22 +48,14 @@ function loadBson() {
   )
 }
 
+/** Text is not searched for what is not UTF-8 (a tenth of the time of decoding). */
+const OPTIONS = { validation: { utf8: false } }
+
 /**
  * A document. Servers store text that is not UTF-8, at which the driver's stream ends; here its broken characters become U+FFFD.
  * @param {Uint8Array} bytes @returns {Document}
  */
-function readDocument(bytes) {
-  const bson = loadBson()
-  try {
-    return bson.deserialize(bytes)
-  } catch (error) {
-    try {
-      return bson.deserialize(bytes, { validation: { utf8: false } })
-    } catch {
-      throw error
-    }
-  }
-}
+const readDocument = bytes => loadBson().deserialize(bytes, OPTIONS)
 
 /** Documents that stand one after the other. @param {Buffer | null | undefined} bytes @param {number} count */
 function readDocuments(bytes, count) {

@@ -49,7 +49,7 @@ const USUAL_ROW: u64 = 1 << 10;
 const UNLOCKED_VIEWS: u32 = 3;
 
 /// How long an account that may not lock waits for a view of use, before it is told that it should.
-const PAUSE_WAIT: Duration = Duration::from_secs(15);
+const PAUSE_WAIT: Duration = Duration::from_secs(5);
 
 /// Longest wait for a task that reads.
 const FAREWELL: Duration = Duration::from_secs(1);
