@@ -6,7 +6,7 @@
 
 const http = require('node:http')
 const { alternate, measure } = require('./run')
-const { fill } = require('./drain')
+const { longLog } = require('./memory')
 
 const IDLE = 'an idle process'
 const BESIDE = 'an idle process, while another one drains'
@@ -19,16 +19,19 @@ const CONTENDERS = {
 }
 
 /** Time between two requests, in ms. */
-const PACE_MS = 5
+const PACE_MS = 2
 
 /** How long an idle process is watched. */
 const IDLE_MS = 2000
 
-/** Asks a server again and again until told to stop; resolves with how long answers took, in order. @param {number} port */
+/**
+ * Asks a server again and again until told to stop; resolves with how long answers took, in order, since it was told to count.
+ * @param {number} port
+ */
 function client(port) {
   const agent = new http.Agent({ keepAlive: true })
   /** @type {number[]} */
-  const took = []
+  let took = []
   let isRunning = true
   const once = () =>
     new Promise((resolve, reject) => {
@@ -53,6 +56,9 @@ function client(port) {
     return took.sort((a, b) => a - b)
   })()
   return {
+    count() {
+      took = []
+    },
     stop() {
       isRunning = false
       return done
@@ -81,19 +87,20 @@ async function once(name, task) {
 }
 
 /**
- * Measures something in a process that is asked over HTTP meanwhile. `begun` is told when it listens.
+ * Measures something in a process that is asked over HTTP meanwhile. `begun` is told when that begins.
  * @param {string} contender @param {string} kind @param {any} task
  * @param {(child: import('node:child_process').ChildProcess) => void} [begun]
  */
 async function watched(contender, kind, task, begun = () => {}) {
   /** @type {ReturnType<typeof client> | undefined} */
   let asking
-  const report = await measure(contender, kind, { ...task, watch: true }, ({ port, ended }, child) => {
-    if (port !== undefined) {
-      asking = client(port)
+  const report = await measure(contender, kind, { ...task, watch: true }, (message, child) => {
+    if (message.port !== undefined) asking = client(message.port)
+    if (message.begun) {
+      asking?.count()
       begun(child)
     }
-    if (ended) asking?.stop()
+    if (message.ended) asking?.stop()
   })
   const took = (await asking?.stop()) ?? []
   return { ...report, http99: quantile(took, 0.99), http50: quantile(took, 0.5), requests: took.length }
@@ -101,7 +108,7 @@ async function watched(contender, kind, task, begun = () => {}) {
 
 /** @param {any} server @param {{ rows: number, runs: number, only?: string }} options */
 async function loops(server, { rows, runs, only = '' }) {
-  const { database, task } = await fill(server, { each: 1000, singly: false }, rows)
+  const { database, task } = await longLog(server, rows)
   const names = [...Object.keys(CONTENDERS), BESIDE, IDLE].filter(name => new RegExp(only).test(name))
   const results = await alternate(runs, names, name => once(name, task))
   await database.drop()
@@ -114,7 +121,7 @@ if (require.main === module) {
   const { runAlone } = require('./alone')
   const { withSpread } = require('./table')
   const { SERVER } = require('./drain')
-  runAlone({ rows: '1000000', runs: '3', server: 'mariadb', only: '' }, async (kit, values) => {
+  runAlone({ rows: '5000000', runs: '3', server: 'mariadb', only: '' }, async (kit, values) => {
     const server = await kit[values.server]({ args: SERVER })
     const { rows, runs, only } = values
     const results = await loops(server, { rows: Number(rows), runs: Number(runs), only })

@@ -8,7 +8,7 @@ const { freshDatabase } = require('../__test__/support/servers')
 const { SERVER, emptyLog } = require('./drain')
 const { ROOT } = require('./machine')
 const { measure } = require('./run')
-const { COLUMNS, checksum, insert, insertBlocks, rowOf } = require('./workload')
+const { COLUMNS, checksum, insert, insertBlocks, logEnd, rowOf } = require('./workload')
 
 /** Rows that a long log repeats. */
 const BLOCK = 100_000
@@ -64,10 +64,11 @@ async function longLog(server, rows) {
   await connection.query(`CREATE TABLE t (${COLUMNS.replace(' PRIMARY KEY', '')}) ENGINE=MyISAM`)
   await insert(connection, 'origin', BLOCK)
   await emptyLog(connection, server.kind)
+  const at = await logEnd(connection)
   await insertBlocks(connection, 'origin', 't', rows, BLOCK)
   await connection.end()
   const sum = Number(BigInt.asIntN(32, BigInt(checksum(0, BLOCK)) * BigInt(rows / BLOCK)))
-  return { database, task: { url: database.url, tables: ['t'], from: 'earliest', rows, sum } }
+  return { database, task: { url: database.url, tables: ['t'], from: 'earliest', at, rows, sum } }
 }
 
 /** @param {any} report @param {any} task @param {number} [times] */
@@ -121,7 +122,7 @@ function addonBytes() {
   return Math.max(...addons.map(name => fs.statSync(path.join(ROOT, name)).size))
 }
 
-module.exports = { addonBytes, draining, loading, manyStreamers, streaming }
+module.exports = { addonBytes, draining, loading, longLog, manyStreamers, streaming }
 
 if (require.main === module) {
   const { runAlone } = require('./alone')

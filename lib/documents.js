@@ -3,9 +3,8 @@
 // MongoDB's documents: raw BSON on its way through the engine, objects here.
 //
 // Guarantees: values are exactly what `deserialize` of the user's own `bson` package makes with its defaults, where that does not end
-// at text that is not UTF-8. `before`, `after` and
-// `update` are decoded on first use: a listener that never looks at them pays nothing (Node 20, one of 2 cores, a document of 431
-// bytes: decoding 2,600 ns, the accessors of a change 650 ns). They are own, enumerable and assignable, so that copying, comparing,
+// at text that is not UTF-8 (`lib/plain.js` decodes what is simple). `before`, `after` and `update` are decoded on first use: a listener
+// that never looks at them pays nothing. They are own, enumerable and assignable, so that copying, comparing,
 // cloning, printing and `JSON.stringify` see their values; only `Object.getOwnPropertyDescriptor` shows the difference. What a
 // change holds is a copy: one that is kept does not keep its batch.
 
@@ -14,6 +13,7 @@ const path = require('node:path')
 const { inspect } = require('node:util')
 const { StreamerError } = require('./errors')
 const { ownCopy } = require('./packed')
+const { PlainDocuments } = require('./plain')
 
 /** @typedef {Record<string, unknown>} Document */
 /** @typedef {{ serialize: (value: object) => Uint8Array, deserialize: (bytes: Uint8Array, options?: object) => Document, EJSON: { serialize: (value: any, options?: object) => any } }} Bson */
@@ -22,6 +22,8 @@ const { ownCopy } = require('./packed')
 
 /** @type {Bson | undefined} */
 let loaded
+/** @type {PlainDocuments | undefined} */
+let plain
 
 /**
  * The `bson` that the application's `mongodb` uses, so that `instanceof ObjectId` holds; else the one that is installed. Looks from
@@ -55,7 +57,10 @@ const OPTIONS = { validation: { utf8: false } }
  * A document. Servers store text that is not UTF-8, at which the driver's stream ends; here its broken characters become U+FFFD.
  * @param {Uint8Array} bytes @returns {Document}
  */
-const readDocument = bytes => loadBson().deserialize(bytes, OPTIONS)
+function readDocument(bytes) {
+  plain ??= new PlainDocuments(loadBson())
+  return plain.read(bytes, OPTIONS)
+}
 
 /** Documents that stand one after the other. @param {Buffer | null | undefined} bytes @param {number} count */
 function readDocuments(bytes, count) {
