@@ -3,7 +3,7 @@
 // From the engine's items to listeners, loops and consumers, in order, without holding the event loop.
 //
 // Items wait in a queue that the engine bounds: it sends no more than its window holds until items are acknowledged. They are
-// worked off in slices of a few milliseconds; an item that finds the queue empty is delivered at once. An item is acknowledged
+// worked off in slices of half a millisecond; an item that finds the queue empty is delivered at once. An item is acknowledged
 // when every listener has returned, every loop of `changes()` has asked for more, and every consumer's promise for it has
 // resolved. Listeners and loops have one part of a batch at a time; consumers gather one batch of theirs while they handle another.
 //
@@ -55,7 +55,7 @@ const { Slice } = require('./slice')
 const KIND_BATCH = 0
 
 /** Longest time that one turn of the event loop spends here, as long as listeners are quick themselves. */
-const SLICE_MS = 1
+const SLICE_MS = 0.5
 
 /** Events of one change. */
 const OPERATION_EVENTS = new Set(['insert', 'update', 'replace', 'delete', 'read'])

@@ -4,12 +4,12 @@ use std::ops::ControlFlow;
 
 use sqlparser::ast::{
     BinaryOperator, Expr, Function, Ident, JoinConstraint, JoinOperator, ObjectName, Query, Select,
-    SelectFlavor, SetExpr, Statement, TableFactor, TableWithJoins, UnaryOperator, Value, ValueWithSpan,
-    Visit, Visitor,
+    SelectFlavor, SetExpr, TableFactor, TableWithJoins, UnaryOperator, Value, ValueWithSpan, Visit, Visitor,
 };
 use sqlparser::dialect::{Dialect, MySqlDialect, SQLiteDialect};
+use sqlparser::keywords::Keyword;
 use sqlparser::parser::Parser;
-use sqlparser::tokenizer::Location;
+use sqlparser::tokenizer::{Location, Token};
 
 use super::Uncacheable;
 use super::functions::{is_deterministic, is_deterministic_in_sqlite, is_niladic};
@@ -82,14 +82,7 @@ impl Template {
     }
 
     fn read(text: &str, dialect: &dyn Dialect, may_call: fn(&str) -> bool) -> Result<Self, Uncacheable> {
-        let parsed = Parser::new(dialect)
-            .with_recursion_limit(MAX_DEPTH)
-            .try_with_sql(text)
-            .and_then(|mut parser| parser.parse_statements())
-            .map_err(|_| Uncacheable::because("the statement has a form that is not known here"))?;
-        let [Statement::Query(query)] = parsed.as_slice() else {
-            return Err(Uncacheable::because("it is not a single SELECT"));
-        };
+        let query = parse_query(text, dialect)?;
         let mut reading = Reading {
             uses: Vec::new(),
             relations: Vec::new(),
@@ -101,6 +94,40 @@ impl Template {
             return Err(refusal);
         }
         reading.finish()
+    }
+}
+
+/// The one query of a text. Nothing else is given to the parser: so what reads every other statement is no part of the addon, which
+/// it would make larger by a fortieth.
+fn parse_query(text: &str, dialect: &dyn Dialect) -> Result<Box<Query>, Uncacheable> {
+    let unknown = || Uncacheable::because("the statement has a form that is not known here");
+    let no_single = || Uncacheable::because("it is not a single SELECT");
+    let mut parser = Parser::new(dialect)
+        .with_recursion_limit(MAX_DEPTH)
+        .try_with_sql(text)
+        .map_err(|_| unknown())?;
+    while parser.consume_token(&Token::SemiColon) {}
+    if !begins_query(&parser.peek_token_ref().token) {
+        return Err(no_single());
+    }
+    let query = parser.parse_query().map_err(|_| unknown())?;
+    let is_over = parser.consume_token(&Token::SemiColon);
+    while parser.consume_token(&Token::SemiColon) {}
+    match parser.peek_token_ref().token {
+        Token::EOF => Ok(query),
+        _ if is_over => Err(no_single()),
+        _ => Err(unknown()),
+    }
+}
+
+fn begins_query(token: &Token) -> bool {
+    match token {
+        Token::Word(word) => matches!(
+            word.keyword,
+            Keyword::SELECT | Keyword::WITH | Keyword::VALUES | Keyword::FROM
+        ),
+        Token::LParen => true,
+        _ => false,
     }
 }
 

@@ -65,9 +65,10 @@ pub struct Plan<'a> {
     pub wait: Duration,
 }
 
-/// Most events in an answer. A server that is asked for no number fills 16 MB, and two answers are held at once; more than this makes
-/// nothing quicker, because the next answer is on its way while one is read.
-const ANSWER_EVENTS: u32 = 1000;
+/// Most events in an answer, as far as they fit into 16 MB; two answers are held at once. The server does nothing between an answer and
+/// the next question: with 1,000 events a long stream came to 85 % of what a bare cursor reads that asks for no number, with 4,000 to 91,
+/// with 8,000 to 94. (To ask before anybody has looked at the answer is slower: 104,000 events a second instead of 113,000.)
+const ANSWER_EVENTS: u32 = 4000;
 
 type DriverError = mongodb::error::Error;
 
