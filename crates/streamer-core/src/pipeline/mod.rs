@@ -74,6 +74,9 @@ const MIN_BATCH_BYTES: usize = 16 << 10;
 /// Largest batch to aim for: each is decoded in one go.
 const MAX_BATCH_BYTES: usize = 1 << 20;
 
+/// Least time between two looks at whether the engine is healthy again.
+const REST: Duration = Duration::from_millis(10);
+
 /// How far the first connections have come.
 #[derive(Debug, Clone)]
 enum Begin {
@@ -221,6 +224,12 @@ impl Shared {
                 () = tokio::time::sleep(pause) => {}
             }
             self.announce();
+            // While a backlog is worked off, an acknowledgement comes every half millisecond. Each of them would wake a thread, which on few
+            // cores takes the processor from whoever acknowledges; those of a rest wake nobody.
+            tokio::select! {
+                () = self.cancel.cancelled() => return,
+                () = tokio::time::sleep(REST) => {}
+            }
         }
     }
 }
