@@ -3,8 +3,9 @@
 //! A plan is made once for each distinct table map and used for every row after it. It exists only where each column is
 //! known with certainty: either the table map itself names the columns, or a tracked definition agrees with it.
 
-use std::collections::HashMap;
 use std::sync::Arc;
+
+use foldhash::HashMap;
 
 use super::binlog::TableMap;
 use super::cell::CellPlan;
