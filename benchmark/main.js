@@ -44,6 +44,7 @@ machine, on which the server, the reader and the writer share the cores; measure
 - *the limit* is a bare socket that asks for the same log and throws it away, or a cursor whose raw replies are only
   counted: nobody can read faster.
 - *CPU s a million* is the CPU time of the whole process, all threads, for a million rows.
+- *HTTP* is a server in the contender's process that another process asks every 2 ms; the first 200 answers are not counted.
 - A latency is negative where the handler was called before the writer heard that its commit was done.
 `
 

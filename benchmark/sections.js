@@ -121,7 +121,7 @@ async function farSection(server, { runs, farRows }) {
 async function manySection(server, { runs, streamers }) {
   const results = await manyStreamers(server, { runs, rows: 100_000, numbers: streamers })
   const rows = [...results].map(([number, reports]) => [
-    `${number} streamers`,
+    `${number} ${number === 1 ? 'streamer' : 'streamers'}`,
     withSpread(reports.map(rateOf)),
     withSpread(reports.map(cpuOf)),
     withSpread(reports.map(report => report.rss / MB)),
@@ -159,7 +159,13 @@ async function scaleSection(server, { rows, runs }) {
   }
   const lines = []
   for (const tables of [1, 20, 200])
-    lines.push(line(`${tables} tables of 10 columns`, await manyTables(server, { rows, runs, tables }), 10))
+    lines.push(
+      line(
+        `${tables} ${tables === 1 ? 'table' : 'tables'} of 10 columns`,
+        await manyTables(server, { rows, runs, tables }),
+        10
+      )
+    )
   for (const columns of [30, 100])
     lines.push(
       line(`1 table of ${columns} columns`, await manyColumns(server, { rows, runs, columns }), columns)
