@@ -17,7 +17,7 @@ function readingAfter(listenersPerMs, slices = 100) {
 }
 
 test('reading ends in time for listeners to be done at the end of the slice', () => {
-  for (const listeners of [0.25, 1, 4]) {
+  for (const listeners of [0.1, 0.25, 1]) {
     const reading = readingAfter(listeners)
     assert.ok(
       Math.abs(reading * (1 + listeners) - 1) < 0.01,
@@ -31,7 +31,7 @@ test('listeners that do nothing leave reading the whole slice', () => {
 })
 
 test('listeners that take very long do not make batches tiny', () => {
-  assert.ok(Math.abs(readingAfter(1000) - 0.1) < 0.001)
+  for (const listeners of [4, 1000]) assert.ok(Math.abs(readingAfter(listeners) - 0.5) < 0.001)
 })
 
 test('one slow slice changes little, and a clock that stood still changes nothing', () => {

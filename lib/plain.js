@@ -5,7 +5,7 @@
 //
 // Guarantees: what is returned equals what `deserialize` of the given package returns, in its defaults without a search for text that
 // is not UTF-8. Where that cannot be promised, nothing is returned: a name with `$` in front (it may be a DBRef), `__proto__`, a whole number that is
-// not safe (`Long`), any other type. `__test__/documents.test.js` compares both on random documents.
+// not safe (`Long`), any other type. `__test__/plain.test.js` compares both on random documents.
 //
 // Why it is quicker: names are met again and again, so that they are compared with what is known instead of being made anew, and V8 need not look up
 // which one a new text is.
@@ -36,6 +36,8 @@ const UNPLAIN = Symbol('unplain')
 
 const TWO_32 = 2 ** 32
 
+const NONE = /** @type {Bytes} */ (Buffer.alloc(0))
+
 class PlainDocuments {
   #bson
   #ObjectId
@@ -49,7 +51,7 @@ class PlainDocuments {
   /** How many of the next documents are left to `bson`, and how many after the next failure. */
   #rest = 0
   #nextRest = 1
-  #bytes = /** @type {Bytes} */ (Buffer.alloc(0))
+  #bytes = NONE
   #at = 0
 
   /** @param {Bson} bson */
@@ -57,10 +59,11 @@ class PlainDocuments {
     this.#bson = bson
     this.#ObjectId = bson.ObjectId
     if (this.#ObjectId === undefined) return
-    const id = new this.#ObjectId(this.#id)
-    const before = String(id)
+    // Its text may be remembered, its bytes are not.
+    const made = new this.#ObjectId(this.#id)
     this.#id[0] = 1
-    this.#keepsBytes = String(id) !== before
+    const { id } = made
+    this.#keepsBytes = !(id instanceof Uint8Array && id[0] === 0)
   }
 
   /** A document. @param {Uint8Array} bytes @param {object} options of `deserialize` @returns {any} */
@@ -72,6 +75,8 @@ class PlainDocuments {
     this.#bytes = /** @type {Bytes} */ (bytes)
     this.#at = 0
     const document = bytes.length >= 5 ? this.#document(bytes.length, 0) : UNPLAIN
+    // What is idle keeps no batch alive.
+    this.#bytes = NONE
     if (document !== UNPLAIN) {
       this.#nextRest = 1
       return document

@@ -6,12 +6,15 @@
 /** How much of what is known of the share the newest slice replaces. */
 const LEARNING = 1 / 8
 
-/** Reading has at least this much of a slice: listeners that take long are not made quicker by batches of a few changes. */
-const LEAST = 0.1
+/**
+ * Reading has at least this much of a slice: listeners that need long for each call (a transaction, a request) would need longer for
+ * more and smaller batches.
+ */
+const LEAST = 0.5
 
 class Slice {
   /** The part of the time that reading takes. */
-  #share = 0.5
+  #share = LEAST
 
   /** Until when to read, so that listeners are done at `deadline` (ms of `performance.now()`). @param {number} now @param {number} deadline */
   readUntil(now, deadline) {

@@ -10,7 +10,6 @@ const net = require('node:net')
 const { after, before, describe, test } = require('node:test')
 const { eventually, freshDatabase, openKit } = require('../support/servers')
 const { collect, refusal } = require('../support/collect')
-const { Streamer } = require('../..')
 
 /** @type {Awaited<ReturnType<typeof openKit>>} */
 let kit
@@ -119,20 +118,6 @@ describe('authentication', () => {
   test('several hosts are tried in turn', async () => {
     const { connection, url } = await account('mysql', "IDENTIFIED BY 'secret'")
     await arrives({ url: url('secret', { host: `127.0.0.1:1,127.0.0.1:${servers.mysql.port}` }) }, connection)
-  })
-
-  test('queries and statements go to the host that answers', async () => {
-    const database = await freshDatabase(servers.mariadb)
-    const hosts = `127.0.0.1:1,127.0.0.1:${servers.mariadb.port}`
-    const streamer = new Streamer({ url: `mysql://root@${hosts}/${database.name}` })
-    await streamer.execute('CREATE TABLE written (k INT PRIMARY KEY)')
-    const { affectedRows } = await streamer.execute('INSERT INTO written VALUES (?)', [7])
-    assert.equal(affectedRows, 1)
-    assert.deepEqual({ ...(await streamer.query('SELECT k FROM written'))[0] }, { k: 7 })
-    await streamer.stop()
-    const nowhere = new Streamer({ url: 'mysql://root@127.0.0.1:1,127.0.0.1:2/test' })
-    await assert.rejects(nowhere.query('SELECT 1'), { code: 'ERR_STREAMER_CONNECTION_LOST' })
-    await nowhere.stop()
   })
 })
 

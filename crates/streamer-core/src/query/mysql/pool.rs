@@ -1,16 +1,14 @@
-//! Connections to the MySQL or MariaDB servers of a source, bounded in number and in waiting.
+//! Connections to one MySQL or MariaDB server, bounded in number and in waiting.
 
 use std::sync::OnceLock;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use mysql_async::prelude::Queryable;
 use mysql_async::{Conn, OptsBuilder, Pool, PoolConstraints, PoolOpts, Value};
 use tokio::time::timeout;
 
-use crate::code::Code;
-use crate::config::{Address, MysqlConfig, PoolConfig, TlsMode};
-use crate::error::{Error, Result};
+use crate::config::{MysqlConfig, PoolConfig, TlsMode};
+use crate::error::Result;
 use crate::query::backend::{busy, late};
 use crate::source::mysql::{driver_error as failed, driver_lacks_tls, driver_options};
 
@@ -63,81 +61,48 @@ impl Connections {
     }
 }
 
-/// Pools of the servers of a source, which stand in for one another.
+/// A pool, and the one that takes its place where TLS is preferred and the server has none.
 struct Lane {
     limits: PoolConfig,
-    servers: Vec<Server>,
-    /// The one that answered last.
-    current: AtomicUsize,
-}
-
-impl Lane {
-    fn new(config: &MysqlConfig, limits: PoolConfig, resets: bool) -> Self {
-        let prefers_tls = config.tls == TlsMode::Preferred;
-        let servers = config.addresses.iter().map(|address| {
-            let options = options(config, address, limits, resets);
-            Server {
-                prefers_tls,
-                pool: Pool::new(options.clone()),
-                options,
-                plain: OnceLock::new(),
-            }
-        });
-        Self {
-            limits,
-            servers: servers.collect(),
-            current: AtomicUsize::new(0),
-        }
-    }
-
-    /// A connection to the server that answered last, or to the next one that does.
-    async fn connection(&self) -> Result<Conn> {
-        let first = self.current.load(Ordering::Relaxed);
-        let mut refused = None;
-        for turn in 0..self.servers.len() {
-            let index = (first + turn) % self.servers.len();
-            let Some(server) = self.servers.get(index) else {
-                continue;
-            };
-            match timeout(self.limits.wait, server.connection()).await {
-                Ok(Ok(connection)) => {
-                    self.current.store(index, Ordering::Relaxed);
-                    return Ok(connection);
-                }
-                Ok(Err(error)) => refused = Some(failed(&error)),
-                // It may be gone without a word, or its connections are all in use: another server would be asked for what they are to do.
-                Err(_) => return Err(busy(self.limits.wait, &format!("all {}", most(self.limits)))),
-            }
-        }
-        Err(refused.unwrap_or_else(|| Error::new(Code::ConfigInvalid, "The configuration names no address.")))
-    }
-
-    async fn close(&self) {
-        for server in &self.servers {
-            for pool in [Some(&server.pool), server.plain.get()].into_iter().flatten() {
-                let _ = timeout(CLOSING, pool.clone().disconnect()).await;
-            }
-        }
-    }
-}
-
-/// A pool, and the one that takes its place where TLS is preferred and the server has none.
-struct Server {
     prefers_tls: bool,
     options: OptsBuilder,
     pool: Pool,
     plain: OnceLock<Pool>,
 }
 
-impl Server {
-    async fn connection(&self) -> mysql_async::Result<Conn> {
+impl Lane {
+    fn new(config: &MysqlConfig, limits: PoolConfig, resets: bool) -> Self {
+        let options = options(config, limits, resets);
+        Self {
+            limits,
+            prefers_tls: config.tls == TlsMode::Preferred,
+            pool: Pool::new(options.clone()),
+            options,
+            plain: OnceLock::new(),
+        }
+    }
+
+    async fn connection(&self) -> Result<Conn> {
         let pool = self.plain.get().unwrap_or(&self.pool);
-        match pool.get_conn().await {
-            Err(error) if self.prefers_tls && driver_lacks_tls(&error) => {
-                let plain = || Pool::new(self.options.clone().ssl_opts(None));
-                self.plain.get_or_init(plain).get_conn().await
+        let answer = match timeout(self.limits.wait, pool.get_conn()).await {
+            Ok(Err(error)) if self.prefers_tls && driver_lacks_tls(&error) => {
+                let pool = self
+                    .plain
+                    .get_or_init(|| Pool::new(self.options.clone().ssl_opts(None)));
+                timeout(self.limits.wait, pool.get_conn()).await
             }
             answer => answer,
+        };
+        match answer {
+            Ok(Ok(connection)) => Ok(connection),
+            Ok(Err(error)) => Err(failed(&error)),
+            Err(_) => Err(busy(self.limits.wait, &format!("all {}", most(self.limits)))),
+        }
+    }
+
+    async fn close(&self) {
+        for pool in [Some(&self.pool), self.plain.get()].into_iter().flatten() {
+            let _ = timeout(CLOSING, pool.clone().disconnect()).await;
         }
     }
 }
@@ -146,13 +111,13 @@ fn most(limits: PoolConfig) -> u32 {
     limits.max_connections.unwrap_or(MAX_CONNECTIONS)
 }
 
-fn options(config: &MysqlConfig, address: &Address, limits: PoolConfig, resets: bool) -> OptsBuilder {
+fn options(config: &MysqlConfig, limits: PoolConfig, resets: bool) -> OptsBuilder {
     let constraints = PoolConstraints::new(0, most(limits) as usize).unwrap_or_default();
     let pool = PoolOpts::default()
         .with_constraints(constraints)
         .with_inactive_connection_ttl(IDLE)
         .with_reset_connection(resets);
-    driver_options(config, Some(address))
+    driver_options(config, config.addresses.first())
         .db_name(config.database.clone())
         .stmt_cache_size(STATEMENTS)
         .setup(SESSION.to_vec())

@@ -75,8 +75,10 @@ pub struct MysqlChunks {
     is_anchored: bool,
     /// Views that were opened since rows were read.
     tries: u32,
-    /// The account may not lock; with since when a pause has been waited for.
-    refused: Option<(Error, Instant)>,
+    /// Since when views of the table have been of no use.
+    useless_since: Option<Instant>,
+    /// The account may not lock the table.
+    refused: Option<Error>,
 }
 
 /// Rows that are on their way.
@@ -104,6 +106,7 @@ impl MysqlChunks {
             running: None,
             is_anchored: false,
             tries: 0,
+            useless_since: None,
             refused: None,
         }
     }
@@ -146,10 +149,16 @@ impl MysqlChunks {
     }
 
     async fn open_view(&mut self, table: &TableRef) -> Result<View> {
-        self.table = Some(table.clone());
-        if let Some((refused, _)) = self.refused.take_if(|(_, since)| since.elapsed() >= PAUSE_WAIT) {
+        if self.table.as_ref() != Some(table) {
+            self.table = Some(table.clone());
+            self.begin_waiting();
+        }
+        let waited = self.useless_since.get_or_insert_with(Instant::now).elapsed();
+        if waited >= PAUSE_WAIT
+            && let Some(refused) = self.refused.take()
+        {
             // It may have been granted the next time.
-            self.tries = 0;
+            self.begin_waiting();
             return Err(refused);
         }
         let (mut conn, facts) = self.lend().await?;
@@ -169,7 +178,7 @@ impl MysqlChunks {
             && let Some(code @ (1044 | 1142 | 1205)) = server_code(error)
         {
             // It may not, or another waits: there may be a pause.
-            self.refused = (code != 1205).then(|| (error.clone(), Instant::now()));
+            self.refused = (code != 1205).then(|| error.clone());
             opening.locks = false;
             view = view::open(&mut conn, &mut locker, &opening).await;
         }
@@ -178,12 +187,17 @@ impl MysqlChunks {
         view
     }
 
+    /// No view was of no use yet.
+    fn begin_waiting(&mut self) {
+        self.tries = 0;
+        self.useless_since = None;
+        self.refused = None;
+    }
+
     async fn read_rows(&mut self, wanted: Wanted<'_>) -> Result<Rows> {
         self.is_anchored = true;
         if self.running.is_none() {
-            if let Some((_, since)) = &mut self.refused {
-                *since = Instant::now();
-            }
+            self.useless_since = None;
             // The next view is opened without a lock, in case there is a pause.
             self.tries = self.tries.saturating_sub(1).min(UNLOCKED_VIEWS - 1);
         }
