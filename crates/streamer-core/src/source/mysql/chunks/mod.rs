@@ -73,6 +73,8 @@ pub struct MysqlChunks {
     running: Option<Running>,
     /// A view was of use since the connection of the log was made.
     is_anchored: bool,
+    /// The table of the views that were opened last.
+    tried: Option<TableRef>,
     /// Views that were opened since rows were read.
     tries: u32,
     /// Since when views of the table have been of no use.
@@ -105,6 +107,7 @@ impl MysqlChunks {
             table: None,
             running: None,
             is_anchored: false,
+            tried: None,
             tries: 0,
             useless_since: None,
             refused: None,
@@ -149,8 +152,9 @@ impl MysqlChunks {
     }
 
     async fn open_view(&mut self, table: &TableRef) -> Result<View> {
-        if self.table.as_ref() != Some(table) {
-            self.table = Some(table.clone());
+        self.table = Some(table.clone());
+        if self.tried.as_ref() != Some(table) {
+            self.tried = Some(table.clone());
             self.begin_waiting();
         }
         let waited = self.useless_since.get_or_insert_with(Instant::now).elapsed();
