@@ -6,12 +6,12 @@
 const { fork } = require('node:child_process')
 const path = require('node:path')
 
-/** Longest time that one measurement may take. */
+/** Longest time that one measurement may take, beyond what it is to last. */
 const DEADLINE_MS = 300_000
 
 /**
  * One measurement in a process of its own. `onMessage` hears what it says before it reports.
- * @param {string} contender @param {string} measure @param {object} task
+ * @param {string} contender @param {string} measure @param {any} task
  * @param {(message: any, child: import('node:child_process').ChildProcess) => void} [onMessage]
  * @param {string[]} [execArgv]
  * @returns {Promise<any>}
@@ -25,7 +25,7 @@ function measure(contender, measure, task, onMessage = () => {}, execArgv = []) 
       execArgv,
     })
     let report
-    const timer = setTimeout(() => child.kill('SIGKILL'), DEADLINE_MS)
+    const timer = setTimeout(() => child.kill('SIGKILL'), DEADLINE_MS + (task.ms ?? 0))
     child.on('message', (/** @type {any} */ message) => {
       if (message.report !== undefined) report = message.report
       else onMessage(message, child)
