@@ -6,10 +6,9 @@ const assert = require('node:assert/strict')
 const { test } = require('node:test')
 const { inspect } = require('node:util')
 const bson = require('bson')
-const { PlainDocuments } = require('../lib/plain')
+const { OPTIONS, PlainDocuments } = require('../lib/plain')
 const { random } = require('./support/random')
 
-const OPTIONS = { validation: { utf8: false } }
 const SEED = Number(process.env.STREAMER_SEED ?? Date.now() % 1e9)
 
 /** A decoder, and how many documents it has left to `bson`. @param {any} [library] */
@@ -20,7 +19,7 @@ function counted(library = bson) {
     return library.deserialize(...given)
   }
   const plain = new PlainDocuments({ ...library, deserialize, ObjectId: library.ObjectId })
-  return { read: (/** @type {Buffer} */ bytes) => plain.read(bytes, OPTIONS), left: () => left }
+  return { read: (/** @type {Buffer} */ bytes) => plain.read(bytes), left: () => left }
 }
 
 /** @param {object} document */

@@ -5,7 +5,7 @@
 
 const { freshDatabase } = require('../__test__/support/servers')
 const { alternate, measure } = require('./run')
-const { COLUMNS, checksum, insert, insertSingly, logEnd } = require('./workload')
+const { COLUMNS, checksum, insert, insertBlocks, insertSingly, logEnd } = require('./workload')
 
 /** Who takes part, and with which of its measurements. */
 const CONTENDERS = {
@@ -25,6 +25,9 @@ const SHAPES = [
   { title: 'transactions of 1,000 rows, one row a statement', each: 1000, singly: true },
   { title: 'one row a statement, one statement a transaction', each: 1, singly: true },
 ]
+
+/** Rows that a long log repeats. */
+const BLOCK = 100_000
 
 /** Empties the log, so that what follows is all of it. @param {any} connection @param {string} kind */
 async function emptyLog(connection, kind) {
@@ -49,6 +52,22 @@ async function fill(server, shape, rows) {
   }
 }
 
+/** A log of many rows, cheaply made: the same again and again. @param {any} server @param {number} rows */
+async function longLog(server, rows) {
+  const database = await freshDatabase(server)
+  const connection = await database.connect()
+  await connection.query(`CREATE TABLE origin (${COLUMNS})`)
+  // Keeps nothing but what is in the log.
+  await connection.query(`CREATE TABLE t (${COLUMNS.replace(' PRIMARY KEY', '')}) ENGINE=MyISAM`)
+  await insert(connection, 'origin', BLOCK)
+  await emptyLog(connection, server.kind)
+  const at = await logEnd(connection)
+  await insertBlocks(connection, 'origin', 't', rows, BLOCK)
+  await connection.end()
+  const sum = Number(BigInt.asIntN(32, BigInt(checksum(0, BLOCK)) * BigInt(rows / BLOCK)))
+  return { database, task: { url: database.url, tables: ['t'], from: 'earliest', at, rows, sum } }
+}
+
 /** Measures one kind of log on one server. */
 async function drainShape(server, shape, { rows, runs, contenders = Object.keys(CONTENDERS) }) {
   const { database, task } = await fill(server, shape, rows)
@@ -65,7 +84,7 @@ async function drainShape(server, shape, { rows, runs, contenders = Object.keys(
   return results
 }
 
-module.exports = { CONTENDERS, SERVER, SHAPES, drainShape, emptyLog, fill }
+module.exports = { CONTENDERS, SERVER, SHAPES, drainShape, fill, longLog }
 
 if (require.main === module) {
   const { runAlone } = require('./alone')

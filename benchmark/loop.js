@@ -6,7 +6,7 @@
 
 const http = require('node:http')
 const { alternate, measure } = require('./run')
-const { longLog } = require('./memory')
+const { longLog } = require('./drain')
 
 const IDLE = 'an idle process'
 const BESIDE = 'an idle process, while another one drains'

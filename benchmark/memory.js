@@ -5,13 +5,10 @@
 const fs = require('node:fs')
 const path = require('node:path')
 const { freshDatabase } = require('../__test__/support/servers')
-const { SERVER, emptyLog } = require('./drain')
+const { SERVER, longLog } = require('./drain')
 const { ROOT } = require('./machine')
 const { measure } = require('./run')
-const { COLUMNS, checksum, insert, insertBlocks, logEnd, rowOf } = require('./workload')
-
-/** Rows that a long log repeats. */
-const BLOCK = 100_000
+const { COLUMNS, rowOf } = require('./workload')
 
 /** Writes `rate` rows a second until told to stop. */
 function writer(connection, rate) {
@@ -53,22 +50,6 @@ async function streaming(server, { runs, seconds }) {
     await database.drop()
   }
   return above
-}
-
-/** A log of many rows, cheaply made: the same again and again. @param {any} server @param {number} rows */
-async function longLog(server, rows) {
-  const database = await freshDatabase(server)
-  const connection = await database.connect()
-  await connection.query(`CREATE TABLE origin (${COLUMNS})`)
-  // Keeps nothing but what is in the log.
-  await connection.query(`CREATE TABLE t (${COLUMNS.replace(' PRIMARY KEY', '')}) ENGINE=MyISAM`)
-  await insert(connection, 'origin', BLOCK)
-  await emptyLog(connection, server.kind)
-  const at = await logEnd(connection)
-  await insertBlocks(connection, 'origin', 't', rows, BLOCK)
-  await connection.end()
-  const sum = Number(BigInt.asIntN(32, BigInt(checksum(0, BLOCK)) * BigInt(rows / BLOCK)))
-  return { database, task: { url: database.url, tables: ['t'], from: 'earliest', at, rows, sum } }
 }
 
 /** @param {any} report @param {any} task @param {number} [times] */
@@ -122,7 +103,7 @@ function addonBytes() {
   return Math.max(...addons.map(name => fs.statSync(path.join(ROOT, name)).size))
 }
 
-module.exports = { addonBytes, draining, loading, longLog, manyStreamers, streaming }
+module.exports = { addonBytes, draining, loading, manyStreamers, streaming }
 
 if (require.main === module) {
   const { runAlone } = require('./alone')

@@ -10,7 +10,7 @@ const fs = require('node:fs')
 const os = require('node:os')
 const path = require('node:path')
 const { runAlone } = require('./alone')
-const { SERVER, SHAPES, fill } = require('./drain')
+const { SERVER, SHAPES, fill, longLog } = require('./drain')
 const { ROOT } = require('./machine')
 const { measure } = require('./run')
 const { table } = require('./table')
@@ -75,7 +75,7 @@ async function profile(task, kind) {
 
 /** The groups of a drain to the `batch` handler, as a table. @param {any} server @param {number} rows */
 async function profileTable(server, rows) {
-  const { database, task } = await fill(server, SHAPES[0], rows)
+  const { database, task } = await longLog(server, rows)
   const { groups } = await profile(task, 'drain')
   await database.drop()
   return table(

@@ -50,16 +50,13 @@ function loadBson() {
   )
 }
 
-/** Text is not searched for what is not UTF-8 (a tenth of the time of decoding). */
-const OPTIONS = { validation: { utf8: false } }
-
 /**
  * A document. Servers store text that is not UTF-8, at which the driver's stream ends; here its broken characters become U+FFFD.
  * @param {Uint8Array} bytes @returns {Document}
  */
 function readDocument(bytes) {
   plain ??= new PlainDocuments(loadBson())
-  return plain.read(bytes, OPTIONS)
+  return plain.read(bytes)
 }
 
 /** Documents that stand one after the other. @param {Buffer | null | undefined} bytes @param {number} count */

@@ -18,6 +18,9 @@ const [DOUBLE, STRING, DOCUMENT, ARRAY, OBJECT_ID, BOOLEAN, DATE, NULL, INT32, I
   1, 2, 3, 4, 7, 8, 9, 10, 16, 18,
 ]
 
+/** Text is not searched for what is not UTF-8. */
+const OPTIONS = { validation: { utf8: false } }
+
 /** What is nested deeper is left to `bson`, which does not use the stack. */
 const DEEPEST = 32
 
@@ -66,11 +69,11 @@ class PlainDocuments {
     this.#keepsBytes = !(id instanceof Uint8Array && id[0] === 0)
   }
 
-  /** A document. @param {Uint8Array} bytes @param {object} options of `deserialize` @returns {any} */
-  read(bytes, options) {
+  /** A document. @param {Uint8Array} bytes @returns {any} */
+  read(bytes) {
     if (this.#rest > 0 || this.#ObjectId === undefined || !Buffer.isBuffer(bytes)) {
       this.#rest--
-      return this.#bson.deserialize(bytes, options)
+      return this.#bson.deserialize(bytes, OPTIONS)
     }
     this.#bytes = /** @type {Bytes} */ (bytes)
     this.#at = 0
@@ -84,7 +87,7 @@ class PlainDocuments {
     // Of documents like this one none is begun in vain for long.
     this.#rest = this.#nextRest
     this.#nextRest = Math.min(this.#nextRest * 2, LONGEST_REST)
-    return this.#bson.deserialize(bytes, options)
+    return this.#bson.deserialize(bytes, OPTIONS)
   }
 
   #int32() {
@@ -240,4 +243,4 @@ class PlainDocuments {
   }
 }
 
-module.exports = { PlainDocuments }
+module.exports = { OPTIONS, PlainDocuments }

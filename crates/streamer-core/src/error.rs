@@ -49,6 +49,15 @@ impl Error {
         self
     }
 
+    /// The same code and advice, told as what befell something larger: `what` and a colon in front of the sentence.
+    #[must_use]
+    pub fn told_of(&self, what: &str) -> Self {
+        Self {
+            advice: self.advice.clone(),
+            ..Self::new(self.code, format!("{what}: {}", self.message))
+        }
+    }
+
     /// Adds a fact that a program can read: a table's name, a setting, a server's error number.
     #[must_use]
     pub fn with_detail(mut self, key: &str, value: impl Into<Value>) -> Self {

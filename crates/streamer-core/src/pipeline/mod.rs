@@ -217,20 +217,19 @@ impl Shared {
     async fn watch_health(&self) {
         let pause =
             (self.config.heartbeat.timeout / 8).clamp(Duration::from_millis(10), Duration::from_secs(1));
-        loop {
-            tokio::select! {
-                () = self.cancel.cancelled() => return,
-                () = self.acknowledged.notified() => {}
-                () = tokio::time::sleep(pause) => {}
+        let watching = async {
+            loop {
+                tokio::select! {
+                    () = self.acknowledged.notified() => {}
+                    () = tokio::time::sleep(pause) => {}
+                }
+                self.announce();
+                // While a backlog is worked off, an acknowledgement comes every half millisecond. Each of them would wake a thread, which on
+                // few cores takes the processor from whoever acknowledges; those of a rest wake nobody.
+                tokio::time::sleep(REST).await;
             }
-            self.announce();
-            // While a backlog is worked off, an acknowledgement comes every half millisecond. Each of them would wake a thread, which on few
-            // cores takes the processor from whoever acknowledges; those of a rest wake nobody.
-            tokio::select! {
-                () = self.cancel.cancelled() => return,
-                () = tokio::time::sleep(REST) => {}
-            }
-        }
+        };
+        let _: Option<()> = self.cancel.run_until_cancelled(watching).await;
     }
 }
 

@@ -390,15 +390,8 @@ impl Joined {
             || "The tables".to_owned(),
             |job| format!("The rows of {}", job.table),
         );
-        let sentence = format!(
-            "{what} could not be read, and will be tried again: {}",
-            error.message()
-        );
-        let mut warning = Error::new(error.code(), sentence).with_retry(Retry::Automatic);
-        if let Some(advice) = error.advice() {
-            warning = warning.with_advice(advice.to_owned());
-        }
-        Some(Item::Warning(warning))
+        let warning = error.told_of(&format!("{what} could not be read, and will be tried again"));
+        Some(Item::Warning(warning.with_retry(Retry::Automatic)))
     }
 
     async fn connect_again(&mut self) -> Result<()> {

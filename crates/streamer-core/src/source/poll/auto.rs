@@ -161,17 +161,9 @@ fn phase_of(position: &Position) -> Phase {
 }
 
 fn fallen_back(error: &Error) -> Error {
-    let mut warning = Error::new(
-        error.code(),
-        format!(
-            "The log cannot be read, so the tables are polled until it can: {}",
-            error.message()
-        ),
-    );
-    if let Some(advice) = error.advice() {
-        warning = warning.with_advice(advice.to_owned());
-    }
-    warning.with_detail(LOG_UNAVAILABLE, true)
+    error
+        .told_of("The log cannot be read, so the tables are polled until it can")
+        .with_detail(LOG_UNAVAILABLE, true)
 }
 
 impl<D: Database> Connector for AutoConnector<D> {

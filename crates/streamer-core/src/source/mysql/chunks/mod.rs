@@ -73,14 +73,30 @@ pub struct MysqlChunks {
     running: Option<Running>,
     /// A view was of use since the connection of the log was made.
     is_anchored: bool,
-    /// The table of the views that were opened last.
-    tried: Option<TableRef>,
-    /// Views that were opened since rows were read.
+    attempts: Attempts,
+}
+
+/// What became of the views of one table since rows were read of it.
+#[derive(Default)]
+struct Attempts {
+    /// Which.
+    table: Option<TableRef>,
+    /// Views that were opened.
     tries: u32,
-    /// Since when views of the table have been of no use.
-    useless_since: Option<Instant>,
+    /// Since when they have been of no use.
+    since: Option<Instant>,
     /// The account may not lock the table.
     refused: Option<Error>,
+}
+
+impl Attempts {
+    /// None yet.
+    fn of(table: &TableRef) -> Self {
+        Self {
+            table: Some(table.clone()),
+            ..Self::default()
+        }
+    }
 }
 
 /// Rows that are on their way.
@@ -107,10 +123,7 @@ impl MysqlChunks {
             table: None,
             running: None,
             is_anchored: false,
-            tried: None,
-            tries: 0,
-            useless_since: None,
-            refused: None,
+            attempts: Attempts::default(),
         }
     }
 
@@ -153,28 +166,29 @@ impl MysqlChunks {
 
     async fn open_view(&mut self, table: &TableRef) -> Result<View> {
         self.table = Some(table.clone());
-        if self.tried.as_ref() != Some(table) {
-            self.tried = Some(table.clone());
-            self.begin_waiting();
+        if self.attempts.table.as_ref() != Some(table) {
+            self.attempts = Attempts::of(table);
         }
-        let waited = self.useless_since.get_or_insert_with(Instant::now).elapsed();
+        let waited = self.attempts.since.get_or_insert_with(Instant::now).elapsed();
         if waited >= PAUSE_WAIT
-            && let Some(refused) = self.refused.take()
+            && let Some(refused) = self.attempts.refused.take()
         {
             // It may have been granted the next time.
-            self.begin_waiting();
+            self.attempts = Attempts::of(table);
             return Err(refused);
         }
         let (mut conn, facts) = self.lend().await?;
         let mut opening = Opening {
             facts: &facts,
             table,
-            locks: facts.has_gtids && self.tries >= UNLOCKED_VIEWS && self.refused.is_none(),
+            locks: facts.has_gtids
+                && self.attempts.tries >= UNLOCKED_VIEWS
+                && self.attempts.refused.is_none(),
             wants_anchor: !self.is_anchored,
             config: &self.config,
             address: self.address,
         };
-        self.tries += 1;
+        self.attempts.tries += 1;
         let mut locker = self.locker.take();
         let mut view = view::open(&mut conn, &mut locker, &opening).await;
         if opening.locks
@@ -182,7 +196,7 @@ impl MysqlChunks {
             && let Some(code @ (1044 | 1142 | 1205)) = server_code(error)
         {
             // It may not, or another waits: there may be a pause.
-            self.refused = (code != 1205).then(|| error.clone());
+            self.attempts.refused = (code != 1205).then(|| error.clone());
             opening.locks = false;
             view = view::open(&mut conn, &mut locker, &opening).await;
         }
@@ -191,19 +205,12 @@ impl MysqlChunks {
         view
     }
 
-    /// No view was of no use yet.
-    fn begin_waiting(&mut self) {
-        self.tries = 0;
-        self.useless_since = None;
-        self.refused = None;
-    }
-
     async fn read_rows(&mut self, wanted: Wanted<'_>) -> Result<Rows> {
         self.is_anchored = true;
         if self.running.is_none() {
-            self.useless_since = None;
+            self.attempts.since = None;
             // The next view is opened without a lock, in case there is a pause.
-            self.tries = self.tries.saturating_sub(1).min(UNLOCKED_VIEWS - 1);
+            self.attempts.tries = self.attempts.tries.saturating_sub(1).min(UNLOCKED_VIEWS - 1);
         }
         if self.running.is_none()
             && let Some(rest) = self.begin(&wanted).await?
@@ -375,7 +382,7 @@ impl Chunks for MysqlChunks {
             None => {
                 self.known.clear();
                 self.is_anchored = false;
-                self.refused = None;
+                self.attempts.refused = None;
             }
         }
     }
