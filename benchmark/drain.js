@@ -84,7 +84,7 @@ async function drainShape(server, shape, { rows, runs, contenders = Object.keys(
   return results
 }
 
-module.exports = { CONTENDERS, SERVER, SHAPES, drainShape, fill, longLog }
+module.exports = { CONTENDERS, SERVER, SHAPES, drainShape, emptyLog, fill, longLog }
 
 if (require.main === module) {
   const { runAlone } = require('./alone')
