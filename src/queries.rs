@@ -10,10 +10,10 @@ use napi::bindgen_prelude::{
 };
 use napi::{Result, ValueType};
 use napi_derive::napi;
-use streamer_core::cache::{Dependency, Reach, Sequence, Value};
+use streamer_core::cache::{Dependency, Sequence, Value};
 use streamer_core::code::Code;
 use streamer_core::error::Error;
-use streamer_core::query::{Named, NamedValue, Param, Queries, QueryOptions, Read};
+use streamer_core::query::{Named, NamedValue, Param, Proof, Queries, QueryOptions, Read};
 use tokio::sync::oneshot;
 
 use crate::answers::Answer;
@@ -28,7 +28,7 @@ struct Load {
     /// The newest change of what it depends on when it was announced.
     generation: Sequence,
     /// `None` where its value is not kept.
-    as_of: Option<(Sequence, Option<Reach>)>,
+    proof: Option<Proof>,
 }
 
 /// Loads of the application that are under way, by number.
@@ -45,7 +45,7 @@ impl Loads {
             generation: queries.newest(),
             queries,
             dependencies: None,
-            as_of: None,
+            proof: None,
         };
         self.with(|open| open.insert(number, load));
         number
@@ -61,10 +61,10 @@ impl Loads {
         });
     }
 
-    fn begin(&self, number: u64, as_of: Option<(Sequence, Option<Reach>)>) {
+    fn begin(&self, number: u64, proof: Option<Proof>) {
         self.with(|open| {
             if let Some(load) = open.get_mut(&number) {
-                load.as_of = as_of;
+                load.proof = proof;
             }
         });
     }
@@ -434,8 +434,8 @@ impl Engine {
             {
                 return Ok(Either::B(Buffer::from(bytes.to_vec())));
             }
-            let as_of = queries.begin(&dependencies).await?;
-            running.loads.begin(number, as_of);
+            let proof = queries.begin(&dependencies).await?;
+            running.loads.begin(number, proof);
             Ok(Either::A(Null))
         })
     }
@@ -467,11 +467,11 @@ impl Engine {
         let Some(load) = self.running.loads.with(|open| open.remove(&(number as u64))) else {
             return false;
         };
-        let (Some(value), Some(as_of), Some(dependencies)) = (value, load.as_of, load.dependencies) else {
+        let (Some(value), Some(proof), Some(dependencies)) = (value, load.proof, load.dependencies) else {
             return false;
         };
         let name = (key.as_str(), format.as_str());
-        load.queries.end(name, &value, dependencies, as_of, ttl(ttl_ms))
+        load.queries.end(name, &value, dependencies, proof, ttl(ttl_ms))
     }
 
     /// The position that a source has reached; `null` before it streams.

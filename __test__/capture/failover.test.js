@@ -4,8 +4,8 @@
 
 const assert = require('node:assert/strict')
 const { after, before, test } = require('node:test')
-const mysql = require('mysql2/promise')
 const { collect } = require('../support/collect')
+const { replicated, root } = require('../support/replicas')
 const { eventually, openKit } = require('../support/servers')
 
 /** @type {import('../support/servers').Kit} */
@@ -17,59 +17,20 @@ after(() => kit?.close())
 
 const QUICK = { initialMs: 10, maxMs: 200 }
 
-const KINDS = {
-  mysql: {
-    args: id => [
-      `--server-id=${id}`,
-      '--gtid-mode=ON',
-      '--enforce-gtid-consistency=ON',
-      '--log-replica-updates=ON',
-    ],
-    follow: port => [
-      `CHANGE REPLICATION SOURCE TO SOURCE_HOST = '127.0.0.1', SOURCE_PORT = ${port}, SOURCE_USER = 'copier',
-       SOURCE_PASSWORD = 'copied', SOURCE_AUTO_POSITION = 1, GET_SOURCE_PUBLIC_KEY = 1`,
-      'START REPLICA',
-    ],
-    promote: ['STOP REPLICA', 'RESET REPLICA ALL'],
-  },
-  mariadb: {
-    args: id => [`--server-id=${id}`, '--log-slave-updates=ON', '--gtid-strict-mode=ON'],
-    follow: port => [
-      `CHANGE MASTER TO MASTER_HOST = '127.0.0.1', MASTER_PORT = ${port}, MASTER_USER = 'copier',
-       MASTER_PASSWORD = 'copied', MASTER_USE_GTID = slave_pos`,
-      'START SLAVE',
-    ],
-    promote: ['STOP SLAVE', 'RESET SLAVE ALL'],
-  },
-}
-
-/** @param {any} server */
-const root = server => mysql.createConnection({ uri: server.url })
-
 for (const kind of /** @type {const} */ (['mysql', 'mariadb'])) {
   test(`a reader goes on at the replica that took over (${kind})`, async () => {
-    const { args, follow, promote } = KINDS[kind]
-    const [first, second] = [await kit[kind]({ args: args(11) }), await kit[kind]({ args: args(12) })]
-    const [writer, replica] = [await root(first), await root(second)]
-    writer.on('error', () => {})
-    await writer.query("CREATE USER 'copier'@'%' IDENTIFIED BY 'copied'")
-    await writer.query("GRANT REPLICATION SLAVE ON *.* TO 'copier'@'%'")
-    for (const sql of follow(first.port)) await replica.query(sql)
-    await writer.query('CREATE DATABASE shop')
+    const pair = await replicated(kit, kind, 11)
+    const { first, writer, replica } = pair
     await writer.query('CREATE TABLE shop.t (id INT PRIMARY KEY)')
     const rows = async connection => {
       const [[{ n }]] = await connection.query('SELECT COUNT(*) AS n FROM shop.t').catch(() => [[{ n: -1 }]])
       return Number(n)
     }
-    const url = new URL(`${first.url}/shop`)
-    const seen = await collect({
-      source: url.href.replace(url.host, `127.0.0.1:${first.port},127.0.0.1:${second.port}`),
-      reconnect: QUICK,
-    })
+    const seen = await collect({ source: pair.url, reconnect: QUICK })
     for (let id = 1; id <= 20; id++) await writer.query('INSERT INTO shop.t VALUES (?)', [id])
     await eventually(async () => (await rows(replica)) === 20, { what: 'the replica to have all rows' })
     await first.kill()
-    for (const sql of promote) await replica.query(sql)
+    await pair.promote()
     for (let id = 21; id <= 40; id++) await replica.query('INSERT INTO shop.t VALUES (?)', [id])
     await seen.until(() => seen.changes.length >= 40, 'the rows of the new server')
     assert.deepEqual(
@@ -79,20 +40,14 @@ for (const kind of /** @type {const} */ (['mysql', 'mariadb'])) {
     assert.equal(new Set(seen.changes.map(change => change.id)).size, 40)
     assert.deepEqual(seen.gaps, [])
     await seen.stop()
-    await replica.end()
-    await second.stop()
+    await pair.end()
   })
 }
 
 for (const kind of /** @type {const} */ (['mysql', 'mariadb'])) {
   test(`a replica that replicates no more vouches for nothing, and says why (${kind})`, async () => {
-    const { args, follow } = KINDS[kind]
-    const [first, second] = [await kit[kind]({ args: args(31) }), await kit[kind]({ args: args(32) })]
-    const [writer, replica] = [await root(first), await root(second)]
-    await writer.query("CREATE USER 'copier'@'%' IDENTIFIED BY 'copied'")
-    await writer.query("GRANT REPLICATION SLAVE ON *.* TO 'copier'@'%'")
-    for (const sql of follow(first.port)) await replica.query(sql)
-    await writer.query('CREATE DATABASE shop')
+    const pair = await replicated(kit, kind, 31)
+    const { second, writer, replica } = pair
     await writer.query('CREATE TABLE shop.t (id INT PRIMARY KEY)')
     await eventually(() => replica.query('SELECT * FROM shop.t').catch(() => false), { what: 'the table' })
     const seen = await collect({
@@ -113,8 +68,7 @@ for (const kind of /** @type {const} */ (['mysql', 'mariadb'])) {
     await seen.until(() => seen.changes.length === 1, 'the row')
     await eventually(() => health().status === 'healthy', { what: 'a healthy source again' })
     await seen.stop()
-    for (const connection of [writer, replica]) await connection.end()
-    for (const server of [second, first]) await server.stop()
+    await pair.end()
   })
 }
 

@@ -49,11 +49,12 @@ impl Error {
         self
     }
 
-    /// The same code and advice, told as what befell something larger: `what` and a colon in front of the sentence.
+    /// The same code, advice and details, told as what befell something larger: `what` and a colon in front of the sentence.
     #[must_use]
     pub fn told_of(&self, what: &str) -> Self {
         Self {
             advice: self.advice.clone(),
+            details: self.details.clone(),
             ..Self::new(self.code, format!("{what}: {}", self.message))
         }
     }
@@ -112,3 +113,21 @@ impl fmt::Display for Error {
 }
 
 impl std::error::Error for Error {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_befell_something_larger_keeps_what_helps() {
+        let error = Error::new(Code::LogUndecodable, "A cell is cut off.")
+            .with_advice("Report it.")
+            .with_detail("type", 254)
+            .told_of("Column a of d.t")
+            .with_detail("column", "a");
+        assert_eq!(error.message(), "Column a of d.t: A cell is cut off.");
+        assert_eq!(error.advice.as_deref(), Some("Report it."));
+        assert_eq!(error.details["type"], 254);
+        assert_eq!(error.details["column"], "a");
+    }
+}

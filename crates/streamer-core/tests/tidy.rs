@@ -141,7 +141,7 @@ fn functions(text: &str) -> Vec<(String, usize)> {
         .iter()
         .any(|start| words.starts_with(start))
             || (words.starts_with("pub(") && words.contains(" fn "));
-        if declares && !words.ends_with(';') {
+        if declares && !words.ends_with([';', '}']) {
             let name = words.split("fn ").nth(1).unwrap_or_default();
             let name = name.split(['(', '<']).next().unwrap_or_default().to_owned();
             open.push((indent, name, number));

@@ -16,6 +16,9 @@ use crate::event::LogPlace;
 /// Number of a step in the log, of this process.
 pub type Sequence = u64;
 
+/// Number of a connection to the log: what is proved of a server holds for the connection that was made to it.
+pub type Era = u64;
+
 /// Most values of a column whose last change is remembered one by one.
 const MAX_VALUES: usize = 65_536;
 
@@ -45,6 +48,8 @@ struct Table {
 /// See the module's header and that of [`cache`](super).
 #[derive(Debug, Clone)]
 pub struct Ledger {
+    /// Which connection the log is read through.
+    era: Era,
     /// Changes are recorded under this sequence.
     current: Sequence,
     /// Something was recorded under it.
@@ -86,6 +91,7 @@ impl Ledger {
     /// proved.
     pub fn new() -> Self {
         Self {
+            era: 0,
             current: 1,
             is_dirty: true,
             needs_anchor: true,
@@ -281,6 +287,18 @@ impl Ledger {
         if let Some(trail) = &mut self.trail {
             trail.clear();
         }
+    }
+
+    /// The log is read through another connection, perhaps of another server: nothing that was asked before proves anything now.
+    pub fn reconnect(&mut self) -> Era {
+        self.everything();
+        self.era += 1;
+        self.era
+    }
+
+    /// Which connection the log is read through.
+    pub fn era(&self) -> Era {
+        self.era
     }
 
     /// Anything may have changed, by what the log says.

@@ -66,9 +66,9 @@ pub use columns::Columns;
 pub use dependency::{Dependency, Equality, TableName};
 pub use feed::{Feed, Order};
 pub use key::{Key, KeyWriter};
-pub use ledger::{Ledger, Sequence};
+pub use ledger::{Era, Ledger, Sequence};
 pub use place::Place;
-pub use reach::{LogFile, Reach};
+pub use reach::{LogFile, Reach, Statement};
 pub use seal::{Cipher, RANK, Sealed, Unusable, open, seal};
 pub use stats::{Counters, Figures, SecondFigures};
 pub use store::{Entry, Value};
@@ -150,11 +150,6 @@ impl Cache {
     /// `as_of` of a query that begins after this call (rule 3).
     pub fn visible(&self) -> Sequence {
         self.ledger.read().visible()
-    }
-
-    /// What of the log is visible to a query that begins after this call, where it can be said.
-    pub fn reach(&self) -> Option<Reach> {
-        self.ledger.read().shown().cloned()
     }
 
     /// Keeps a value, where it may be kept (rule 5).

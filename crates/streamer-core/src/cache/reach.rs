@@ -11,6 +11,8 @@
 //! log, and the second in which the server began it; a reader believes only statements that name a file which it has read
 //! itself.
 
+use std::sync::Arc;
+
 use crate::code::Code;
 use crate::error::{Error, Result};
 use crate::offset::GtidSet;
@@ -44,6 +46,15 @@ pub enum Reach {
         /// The byte.
         offset: u64,
     },
+}
+
+/// A reach, and whose log it speaks of.
+#[derive(Debug, Clone)]
+pub struct Statement {
+    /// What names the server.
+    pub server: Arc<str>,
+    /// Everything in its log that a value holds.
+    pub reach: Reach,
 }
 
 impl Reach {

@@ -156,7 +156,7 @@ impl Supervisor {
         self.polls = polled.is_some();
         if let Some(observer) = &self.shared.observer {
             let position = self.connector.position();
-            observer.connected(&self.name, self.connector.server(), position.as_deref());
+            observer.connected(&self.name, self.connector.host(), position.as_deref());
             observer.polls(&self.name, self.polls);
         }
         self.shared.board.follow(self.index, polled);

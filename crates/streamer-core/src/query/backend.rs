@@ -7,9 +7,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 
-use crate::cache::{Dependency, KeyWriter, Reach, Sequence, Value};
+use crate::cache::{Dependency, Era, KeyWriter, Sequence, Statement, Value};
 use crate::code::Code;
 use crate::error::{Error, Result};
 use crate::offset::Position;
@@ -136,14 +137,31 @@ impl NamedValue {
     }
 }
 
+/// What holds for every question that is asked afterwards.
+#[derive(Debug, Clone)]
+pub struct Proof {
+    /// Every change up to here is visible.
+    pub as_of: Sequence,
+    /// The same in terms that another process can judge, where it can be said.
+    pub statement: Option<Statement>,
+}
+
+impl Proof {
+    /// Of what only this process can judge.
+    pub(super) fn of(as_of: Sequence) -> Self {
+        Self {
+            as_of,
+            statement: None,
+        }
+    }
+}
+
 /// An answer with what is proved of it.
 pub(super) struct Asked {
     /// The answer.
     pub value: Value,
-    /// Every change up to here is in it; `None` where nothing is proved.
-    pub as_of: Option<Sequence>,
-    /// The same in terms that another process can judge, where it can be said.
-    pub reach: Option<Reach>,
+    /// What it holds; `None` where nothing is proved.
+    pub proof: Option<Proof>,
 }
 
 /// What a statement that changes came to.
@@ -168,14 +186,20 @@ pub(super) trait Backend: Send + Sync {
     /// What the answer to a read depends on.
     fn judge<'a>(&'a self, read: &'a Read) -> BoxFuture<'a, Result<Verdict>>;
 
-    /// Waits until `need` is proved to be visible to reads that begin now; up to where it is, `None` where it cannot be proved.
-    fn prove(&self, need: Sequence) -> BoxFuture<'_, Result<Option<Sequence>>>;
+    /// Waits until `need` is proved to be visible to reads that begin now; `None` where it cannot be proved.
+    fn prove(&self, need: Sequence) -> BoxFuture<'_, Result<Option<Proof>>>;
 
     /// Whether [`run`](Self::run) gives everything that was delivered, without a proof.
     fn shows_delivered(&self) -> bool;
 
     /// Asks for an answer that is not kept.
     fn run<'a>(&'a self, read: &'a Read) -> BoxFuture<'a, Outcome>;
+
+    /// The same, of the server that the log was read from in `era`; `None`, and nothing was asked, where it is read anew since.
+    fn run_in<'a>(&'a self, read: &'a Read, era: Era) -> BoxFuture<'a, Result<Option<Value>>> {
+        let _ = era;
+        async move { self.run(read).await.map(Some) }.boxed()
+    }
 
     /// Asks for an answer that holds `need`, by the rule: a proof, and then the question in a snapshot of its own.
     fn ask<'a>(&'a self, read: &'a Read, need: Sequence) -> BoxFuture<'a, Result<Asked>>;

@@ -30,7 +30,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-pub use backend::{Executed, Named, NamedValue, Param, Read};
+pub use backend::{Executed, Named, NamedValue, Param, Proof, Read};
 pub use mysql::SETTLE;
 pub use service::Queries;
 
@@ -45,7 +45,7 @@ use crate::cache::Order;
 use crate::config::{Config, ConnectorConfig, FullDocument, MongodbLog};
 use crate::event::{Batch, LogPlace};
 use crate::pipeline::Observer;
-use crate::source::{Beat, Gap, SchemaChange};
+use crate::source::{Beat, Gap, Host, SchemaChange};
 
 /// How one query is asked.
 #[derive(Debug, Clone, Default)]
@@ -121,20 +121,18 @@ impl Sources {
 /// Whether the log shows every change of what is read.
 fn may_keep(connector: &ConnectorConfig) -> bool {
     match connector {
-        // Which of several servers answers is not known.
-        ConnectorConfig::Mysql(mysql) => mysql.addresses.len() == 1,
         // What a pipeline of the user's leaves out is not seen; reads of what a majority has say nothing of the oplog's end.
         ConnectorConfig::Mongodb(mongodb) => {
             mongodb.pipeline.is_empty() && mongodb.log == MongodbLog::ChangeStream
         }
-        ConnectorConfig::Sqlite(_) => true,
+        ConnectorConfig::Mysql(_) | ConnectorConfig::Sqlite(_) => true,
     }
 }
 
 impl Observer for Sources {
-    fn connected(&self, source: &str, server: Option<Arc<str>>, position: Option<&str>) {
+    fn connected(&self, source: &str, host: Host, position: Option<&str>) {
         if let Some(queries) = self.0.get(source) {
-            queries.connected(server, position);
+            queries.connected(host, position);
         }
     }
 

@@ -3,8 +3,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::backend::Proof;
 use super::service::Queries;
-use crate::cache::{Counters, Dependency, Found, Key, KeyWriter, Reach, Sequence, Value};
+use crate::cache::{Counters, Dependency, Found, Key, KeyWriter, Sequence, Value};
 use crate::error::Result;
 
 impl Queries {
@@ -32,18 +33,17 @@ impl Queries {
     ///
     /// # Errors
     /// As [`query`](Self::query).
-    pub async fn begin(&self, dependencies: &[Dependency]) -> Result<Option<(Sequence, Option<Reach>)>> {
+    pub async fn begin(&self, dependencies: &[Dependency]) -> Result<Option<Proof>> {
         let cache = &self.state.cache;
         Counters::add(&cache.counters.misses);
         Counters::add(&cache.counters.loads);
-        if !self.state.is_live() {
+        if !self.state.is_live() || !self.state.keeps_own {
             if self.state.settings.is_some() {
                 self.settle().await?;
             }
             return Ok(None);
         }
-        let as_of = self.backend.prove(cache.need(dependencies)).await?;
-        Ok(as_of.map(|as_of| (as_of, cache.reach())))
+        self.backend.prove(cache.need(dependencies)).await
     }
 
     /// The name of a value of the application in the second level. `format` names the serialisation.
@@ -84,7 +84,7 @@ impl Queries {
         (key, format): (&str, &str),
         bytes: &[u8],
         dependencies: Arc<[Dependency]>,
-        (as_of, reach): (Sequence, Option<Reach>),
+        Proof { as_of, statement }: Proof,
         ttl: Option<Duration>,
     ) -> bool {
         let (value, ttl) = (Value::Bytes(bytes.into()), self.ttl(ttl));
@@ -92,7 +92,7 @@ impl Queries {
         let is_kept =
             self.state.is_live() && cache.fill(Self::own_key(key), value.clone(), dependencies, as_of, ttl);
         if is_kept && self.second.as_ref().is_some_and(|second| second.is_sealed()) {
-            self.share(&Self::shared_key(key, format), reach, ttl, &value);
+            self.share(&Self::shared_key(key, format), statement, ttl, &value);
         }
         is_kept
     }

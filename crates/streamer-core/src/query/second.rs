@@ -31,7 +31,7 @@ use tokio::sync::Semaphore;
 use super::redis::{Link, Silence};
 use super::service::{Queries, Sought};
 use crate::cache::{
-    Cipher, Counters, Key, KeyWriter, RANK, Reach, SecondFigures, Sequence, Value, open, seal,
+    Cipher, Counters, Key, KeyWriter, RANK, Reach, SecondFigures, Sequence, Statement, Value, open, seal,
 };
 use crate::config::RedisConfig;
 
@@ -200,10 +200,6 @@ impl SecondLevel {
 }
 
 impl Queries {
-    fn second_name(&self, second: &SecondLevel, key: &Key) -> Option<String> {
-        Some(second.name(&self.state.server()?, key))
-    }
-
     /// What the second level holds, where it holds everything up to `need`; it is kept in memory then.
     pub(super) async fn ask_second(&self, sought: &Sought<'_>, need: Sequence) -> Option<Value> {
         let (value, left) = self.read_second(&sought.key, need, sought.ttl).await?;
@@ -221,10 +217,13 @@ impl Queries {
         ttl: Duration,
     ) -> Option<(Value, Duration)> {
         let second = self.second.as_ref().filter(|_| self.state.is_live())?;
-        let name = self.second_name(second, key)?;
-        let found = second.get(&name, ttl).await;
-        let ledger = self.state.cache.ledger();
-        let usable = found.filter(|(reach, ..)| ledger.read().holds(reach, need));
+        let server = self.state.server()?;
+        let found = second.get(&second.name(&server, key), ttl).await;
+        let usable = found.filter(|(reach, ..)| {
+            let ledger = self.state.cache.ledger().read();
+            // Of another server than that whose log this is: its files may have the same names.
+            self.state.server().as_ref() == Some(&server) && ledger.holds(reach, need)
+        });
         let Some((_, left, value)) = usable else {
             Counters::add(&second.misses);
             return None;
@@ -233,22 +232,21 @@ impl Queries {
         Some((value, left))
     }
 
-    /// Shares a value that was asked for when `reach` was proved to be visible. Does not wait.
-    pub(super) fn share(&self, key: &Key, reach: Option<Reach>, ttl: Duration, value: &Value) {
-        if let (Some(second), Some(reach)) = (&self.second, reach)
+    /// Shares a value that was asked for when this was proved to be visible. Does not wait.
+    pub(super) fn share(&self, key: &Key, statement: Option<Statement>, ttl: Duration, value: &Value) {
+        if let (Some(second), Some(Statement { server, reach })) = (&self.second, statement)
             && value.weight() <= MAX_VALUE
-            && let Some(name) = self.second_name(second, key)
         {
-            second.put(name, reach, ttl, value.clone());
+            second.put(second.name(&server, key), reach, ttl, value.clone());
         }
     }
 
     /// Drops an entry for everybody. Does not wait.
     pub(super) fn forget_in_second(&self, key: &Key) {
         if let Some(second) = &self.second
-            && let Some(name) = self.second_name(second, key)
+            && let Some(server) = self.state.server()
         {
-            second.forget(&name);
+            second.forget(&second.name(&server, key));
         }
     }
 }

@@ -9,7 +9,7 @@ use parking_lot::Mutex;
 use tokio::sync::watch;
 
 use super::QueryOptions;
-use super::backend::{Backend, Executed, Named, Outcome, Param, Read};
+use super::backend::{Backend, Executed, Named, Outcome, Param, Proof, Read};
 use super::second::SecondLevel;
 use super::state::{Serves, State, definitions};
 use crate::cache::{
@@ -18,7 +18,7 @@ use crate::cache::{
 use crate::error::Result;
 use crate::event::{Batch, LogPlace};
 use crate::offset::Position;
-use crate::source::{Beat, Gap, SchemaChange};
+use crate::source::{Beat, Gap, Host, SchemaChange};
 
 /// Fills that are begun anew because something changed meanwhile.
 const TRIES: usize = 3;
@@ -79,17 +79,18 @@ impl Queries {
 
     // What the source hands over.
 
-    pub(super) fn connected(&self, server: Option<Arc<str>>, position: Option<&str>) {
+    pub(super) fn connected(&self, host: Host, position: Option<&str>) {
         self.state.reached(position.map(Arc::from).as_ref());
         {
             let mut ledger = self.state.cache.ledger().write();
-            ledger.everything();
+            let era = ledger.reconnect();
             if let Some(position) = position {
                 anchor(&mut ledger, position);
             }
+            // Before anybody sees the new era: what is proved in it is proved of this host.
+            self.state.connected(host, era);
         }
         self.backend.forget_definitions();
-        self.state.connected(server);
     }
 
     pub(super) fn polls(&self, is_polled: bool) {
@@ -206,10 +207,19 @@ impl Queries {
 
     /// The same, of what was delivered and may not be visible yet.
     async fn run_settled(&self, read: &Read) -> Outcome {
-        if !self.backend.shows_delivered() {
-            self.settle().await?;
+        if self.backend.shows_delivered() {
+            return self.run(read).await;
         }
-        self.run(read).await
+        self.count(|counters| &counters.bypassed);
+        self.count(|counters| &counters.loads);
+        loop {
+            let era = self.state.cache.ledger().read().era();
+            self.settle().await?;
+            // Else another server is read by now, of which nothing was proved.
+            if let Some(value) = self.backend.run_in(read, era).await? {
+                return Ok(value);
+            }
+        }
     }
 
     /// The answer to a read, from memory or from the source. Must be called on a tokio runtime. Cancel-safe: what was begun
@@ -381,15 +391,15 @@ impl Queries {
         for _ in 0..TRIES {
             self.count(|counters| &counters.loads);
             let asked = self.backend.ask(sought.read, need).await?;
-            if asked.as_of.is_none() {
+            if asked.proof.is_none() {
                 self.count(|counters| &counters.unproved);
             }
-            let Some(as_of) = asked.as_of.filter(|_| self.state.is_live()) else {
+            let Some(Proof { as_of, statement }) = asked.proof.filter(|_| self.state.is_live()) else {
                 return Ok(asked.value);
             };
             let (value, dependencies) = (asked.value, Arc::clone(&sought.dependencies));
             if cache.fill(sought.key, value.clone(), dependencies, as_of, sought.ttl) {
-                self.share(&sought.key, asked.reach, sought.ttl, &value);
+                self.share(&sought.key, statement, sought.ttl, &value);
                 return Ok(value);
             }
             let now = cache.need(&sought.dependencies);

@@ -5,10 +5,11 @@ use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 
-use crate::cache::{Cache, Dependency, TableName};
+use crate::cache::{Cache, Dependency, Era, TableName};
 use crate::code::Code;
-use crate::config::{CacheConfig, SourceConfig, TableFilter, WhenDisconnected};
+use crate::config::{CacheConfig, ConnectorConfig, SourceConfig, TableFilter, WhenDisconnected};
 use crate::error::{Error, Result};
+use crate::source::Host;
 
 /// What stands for all definitions in the ledger.
 pub(super) fn definitions() -> Dependency {
@@ -26,13 +27,22 @@ pub(super) enum Serves {
     Nothing,
 }
 
+fn has_one_host(connector: &ConnectorConfig) -> bool {
+    match connector {
+        ConnectorConfig::Mysql(mysql) => mysql.addresses.len() == 1,
+        ConnectorConfig::Mongodb(_) | ConnectorConfig::Sqlite(_) => true,
+    }
+}
+
 /// Proof of life of the source.
 struct Life {
     is_connected: bool,
     /// It is polled: what may be kept depends on a log.
     is_polled: bool,
-    /// The server whose log is read.
-    server: Option<Arc<str>>,
+    /// The host that is read.
+    host: Host,
+    /// Since when, as the ledger counts.
+    era: Era,
     last_sign: Instant,
 }
 
@@ -44,6 +54,8 @@ pub(super) struct State {
     pub filter: TableFilter,
     /// What may be kept; `None` without a cache.
     pub settings: Option<CacheConfig>,
+    /// Whether values of the application are kept as well: not where its own connections may lead to another server.
+    pub keeps_own: bool,
     /// Entries, and when what was changed.
     pub cache: Cache,
     silence: Duration,
@@ -60,12 +72,14 @@ impl State {
             name: source.name.as_str().into(),
             filter: source.tables.clone(),
             settings,
+            keeps_own: has_one_host(&source.connector),
             cache,
             silence,
             life: Mutex::new(Life {
                 is_connected: false,
                 is_polled: false,
-                server: None,
+                host: Host::default(),
+                era: 0,
                 last_sign: Instant::now(),
             }),
             position: Mutex::new(None),
@@ -84,12 +98,13 @@ impl State {
         self.position.lock().clone()
     }
 
-    /// The source streams from this server.
-    pub fn connected(&self, server: Option<Arc<str>>) {
+    /// The source streams from this host.
+    pub fn connected(&self, host: Host, era: Era) {
         *self.life.lock() = Life {
             is_connected: true,
             is_polled: false,
-            server,
+            host,
+            era,
             last_sign: Instant::now(),
         };
     }
@@ -114,9 +129,15 @@ impl State {
         self.life.lock().last_sign = Instant::now();
     }
 
+    /// The host that is read, or was read last, and in which era.
+    pub fn host(&self) -> (Host, Era) {
+        let life = self.life.lock();
+        (life.host.clone(), life.era)
+    }
+
     /// The server whose log is read, where it has a name.
     pub fn server(&self) -> Option<Arc<str>> {
-        self.life.lock().server.clone()
+        self.life.lock().host.server.clone()
     }
 
     /// Whether what is asked for may be kept now.

@@ -17,7 +17,8 @@ use crate::config::{SnapshotMode, SourceConfig};
 use crate::error::{Error, Result};
 use crate::event::LogPlace;
 use crate::source::{
-    Chunks, Connector, Gap, Item, Rest, Retention, SnapshotProgress, Steer, TableRef, TableSize, View, Wanted,
+    Chunks, Connector, Gap, Host, Item, Rest, Retention, SnapshotProgress, Steer, TableRef, TableSize, View,
+    Wanted,
 };
 
 /// Longest wait for a view, and for rows of it.
@@ -453,8 +454,8 @@ impl Connector for Joined {
         self.inner.definitions()
     }
 
-    fn server(&self) -> Option<Arc<str>> {
-        self.inner.server()
+    fn host(&self) -> Host {
+        self.inner.host()
     }
 
     fn log_place(&self) -> Option<LogPlace> {

@@ -57,9 +57,9 @@ pub trait Connector: Send {
         None
     }
 
-    /// What names the server that is read, where it has a name that no other has.
-    fn server(&self) -> Option<Arc<str>> {
-        None
+    /// Which host is read.
+    fn host(&self) -> Host {
+        Host::default()
     }
 
     /// A place in the server's files that everything returned so far lies before. Cheap.
@@ -120,6 +120,15 @@ impl Item {
             Self::Warning(_) | Self::Held { .. } => None,
         }
     }
+}
+
+/// The host of a source that is read.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Host {
+    /// Its place among those of the configuration.
+    pub index: usize,
+    /// What names the server there, where it has a name that no other has.
+    pub server: Option<Arc<str>>,
 }
 
 /// What every connector is given.

@@ -33,7 +33,7 @@ use tokio::time::{Instant, sleep};
 
 use self::pool::{Documents, Pool, Trouble};
 use super::backend::{
-    Asked, Backend, Executed, Named, NamedValue, Outcome, Param, Read, Verdict, foreign_position,
+    Asked, Backend, Executed, Named, NamedValue, Outcome, Param, Proof, Read, Verdict, foreign_position,
     position_not_visible, wrong_kind,
 };
 use super::state::{State, definitions};
@@ -240,9 +240,8 @@ impl Mongodb {
         let clock = wanted.map(|(clock, _)| clock);
         let found = self.find(&question, clock.or_else(|| self.delivered())).await?;
         Ok(Asked {
-            reach: None,
             value: value(found),
-            as_of: wanted.map(|(_, as_of)| as_of),
+            proof: wanted.map(|(_, as_of)| Proof::of(as_of)),
         })
     }
 
@@ -390,8 +389,8 @@ impl Backend for Mongodb {
         self.judged(read).boxed()
     }
 
-    fn prove(&self, need: Sequence) -> BoxFuture<'_, Result<Option<Sequence>>> {
-        self.proved(need).boxed()
+    fn prove(&self, need: Sequence) -> BoxFuture<'_, Result<Option<Proof>>> {
+        async move { Ok(self.proved(need).await?.map(Proof::of)) }.boxed()
     }
 
     // Every read is behind the cluster time of what was delivered.

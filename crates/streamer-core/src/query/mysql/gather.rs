@@ -180,12 +180,12 @@ mod tests {
 
     use super::*;
     use crate::cache::Value;
+    use crate::query::backend::Proof;
 
     fn answers(looks: &[Look]) -> Vec<Asked> {
         let of = |look: &Look| Asked {
             value: Value::Bytes(look.value.to_string().into_bytes().into()),
-            as_of: Some(look.need),
-            reach: None,
+            proof: Some(Proof::of(look.need)),
         };
         looks.iter().map(of).collect()
     }

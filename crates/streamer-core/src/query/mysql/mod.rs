@@ -6,6 +6,7 @@ mod gather;
 mod plans;
 mod pool;
 mod proof;
+mod site;
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -15,24 +16,26 @@ use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use mysql_async::Value as Bound;
 use mysql_async::prelude::Queryable;
-use tokio::sync::OnceCell;
 
 use self::answer::Manner;
 use self::gather::{Gather, Look};
 use self::plans::Plans;
-use self::pool::{Connections, texts, within};
-use self::proof::{Means, is_server, prove};
+use self::pool::{texts, within};
+use self::proof::{Books, Means, Shown, is_server, prove};
+use self::site::{Site, Sites};
 use super::backend::{
-    Asked, Backend, Executed, Named, Outcome, Param, Read, Verdict, foreign_position, position_not_visible,
-    wrong_kind,
+    Asked, Backend, Executed, Named, Outcome, Param, Proof, Read, Verdict, foreign_position,
+    position_not_visible, wrong_kind,
 };
 use super::state::State;
 use crate::cache::sql::{Point, TableFacts, Template};
-use crate::cache::{Counters, Dependency, Equality, KeyWriter, Ledger, Sequence, TableName, Value};
+use crate::cache::{
+    Counters, Dependency, Equality, Era, KeyWriter, Ledger, Sequence, Statement, TableName, Value,
+};
 use crate::code::Code;
 use crate::config::{MysqlConfig, PoolConfig};
 use crate::error::{Error, Result};
-use crate::offset::{GtidSet, MariadbGtidList, MysqlGtid, Offset, Position};
+use crate::offset::{GtidSet, MariadbGtid, MariadbGtidList, MysqlGtid, Offset, Position};
 
 pub use proof::SETTLE;
 
@@ -48,8 +51,7 @@ pub(super) struct Mysql {
     config: MysqlConfig,
     limits: PoolConfig,
     plans: Plans,
-    connections: OnceCell<Connections>,
-    means: OnceCell<Means>,
+    sites: Sites,
     proving: tokio::sync::Mutex<()>,
     gather: Gather,
 }
@@ -87,51 +89,60 @@ impl Mysql {
             config,
             limits,
             plans: Plans::default(),
-            connections: OnceCell::new(),
-            means: OnceCell::new(),
+            sites: Sites::default(),
             proving: tokio::sync::Mutex::new(()),
             gather: Gather::default(),
         }
     }
 
-    async fn connections(&self) -> &Connections {
-        self.connections
-            .get_or_init(|| async { Connections::new(&self.config, self.limits) })
-            .await
+    /// The server to ask, and the era in which what it proves counts.
+    fn site(&self) -> (Arc<Site>, Era) {
+        self.sites.now(&self.state, &self.config, self.limits)
     }
 
-    /// Whether the server is to be asked what is visible although no change waits for it: so that what is shared reaches far.
-    fn wants_reach(&self) -> bool {
-        let ledger = self.state.cache.ledger();
-        self.means.get() != Some(&Means::Time) && ledger.read().is_reach_older_than(REACH_AGE)
+    /// What is proved already of everything that is asked of the site afterwards, where that is enough.
+    fn proof(&self, site: &Site, books: Books<'_>, need: Sequence) -> Option<Proof> {
+        let ledger = books.read()?;
+        // Also where no change waits for it: so that what is shared reaches far.
+        let wants_reach = site.known_means() != Some(Means::Time) && ledger.is_reach_older_than(REACH_AGE);
+        (ledger.visible() >= need && !wants_reach).then(|| proof_of(site, &ledger))
     }
 
-    /// Waits until `need` is proved to be visible; false where it cannot be.
-    async fn await_visible(&self, need: Sequence) -> Result<bool> {
-        let cache = &self.state.cache;
-        if cache.visible() >= need && !self.wants_reach() {
-            return Ok(true);
+    /// Waits until `need` is proved to be visible at a site; `None` where it cannot be. What is proved holds for questions to
+    /// that site.
+    async fn proved(&self, need: Sequence) -> Result<(Arc<Site>, Option<Proof>)> {
+        loop {
+            let (site, era) = self.site();
+            let books = Books::new(self.state.cache.ledger(), era);
+            if let Some(proof) = self.proof(&site, books, need) {
+                return Ok((site, Some(proof)));
+            }
+            let shown = self.look(&site, books, need).await?;
+            let proof = books.read().map(|ledger| proof_of(&site, &ledger));
+            match (shown, proof) {
+                (Shown::Proved, Some(proof)) => return Ok((site, Some(proof))),
+                (Shown::Unproved, Some(_)) => return Ok((site, None)),
+                // Of a server that is read no more.
+                (Shown::Outdated, _) | (_, None) => {}
+            }
         }
+    }
+
+    /// Asks the site for a proof.
+    async fn look(&self, site: &Site, books: Books<'_>, need: Sequence) -> Result<Shown> {
         // One proof serves all who wait for it.
         let _turn = self.proving.lock().await;
-        if cache.visible() >= need && !self.wants_reach() {
-            return Ok(true);
+        if self.proof(site, books, need).is_some() {
+            return Ok(Shown::Proved);
         }
-        Counters::add(&cache.counters.proofs);
-        let mut connection = self.connections().await.reader().await?;
-        let means = *self.means.get_or_try_init(|| Means::of(&mut connection)).await?;
-        let server = self.state.server();
-        if !is_server(&mut connection, means, server.as_deref()).await? {
-            return Ok(false);
+        Counters::add(&self.state.cache.counters.proofs);
+        let mut connection = site.connections.reader().await?;
+        let means = site.means(&mut connection).await?;
+        if !is_server(&mut connection, means, site.host.server.as_deref()).await? {
+            return Ok(Shown::Unproved);
         }
         let deadline = tokio::time::Instant::now() + PROOF;
-        prove(&mut connection, means, cache.ledger(), need, deadline).await
-    }
-
-    /// `as_of` of a question that is asked afterwards.
-    async fn proved(&self, need: Sequence) -> Result<Option<Sequence>> {
-        let is_proved = self.await_visible(need).await?;
-        Ok(is_proved.then(|| self.state.cache.visible()))
+        prove(&mut connection, means, books, need, deadline).await
     }
 
     fn manner(&self, means: Means) -> Manner {
@@ -142,27 +153,25 @@ impl Mysql {
         }
     }
 
-    async fn answer(&self, read: &Read) -> Outcome {
+    async fn answer(&self, site: &Site, read: &Read) -> Outcome {
         let (sql, params) = statement(read)?;
-        let connections = self.connections().await;
         // What is not known to be a plain read may leave something in its session.
         let is_plain = self.plans.known(sql).is_some() || Template::parse(sql).is_ok();
         let mut connection = match is_plain {
-            true => connections.reader().await?,
-            false => connections.writer().await?,
+            true => site.connections.reader().await?,
+            false => site.connections.writer().await?,
         };
         // Which columns hold JSON depends on the server, and is asked with its means.
-        let means = *self.means.get_or_try_init(|| Means::of(&mut connection)).await?;
+        let means = site.means(&mut connection).await?;
         let manner = self.manner(means);
         answer::ask(&mut connection, sql, bound_all(params), &manner).await
     }
 
     /// Answers a read by the rule.
     async fn ask_one(&self, read: &Read, need: Sequence) -> Result<Asked> {
-        let as_of = self.proved(need).await?;
-        let reach = self.state.cache.reach();
-        let value = self.answer(read).await?;
-        Ok(Asked { value, as_of, reach })
+        let (site, proof) = self.proved(need).await?;
+        let value = self.answer(&site, read).await?;
+        Ok(Asked { value, proof })
     }
 
     /// Answers look-ups by the same rule: what is proved is what the one needs that needs most.
@@ -173,16 +182,14 @@ impl Mysql {
         };
         if looks.len() > 1 {
             let need = looks.iter().map(|look| look.need).max().unwrap_or_default();
-            let as_of = self.proved(need).await?;
-            let reach = self.state.cache.reach();
-            if let Some(values) = self.answer_many(point, &looks).await? {
+            let (site, proof) = self.proved(need).await?;
+            if let Some(values) = self.answer_many(&site, point, &looks).await? {
                 for _ in &looks {
                     Counters::add(&self.state.cache.counters.gathered);
                 }
                 let asked = values.into_iter().take(looks.len()).map(|value| Asked {
                     value,
-                    as_of,
-                    reach: reach.clone(),
+                    proof: proof.clone(),
                 });
                 return Ok(asked.collect());
             }
@@ -194,14 +201,14 @@ impl Mysql {
         Ok(answers)
     }
 
-    async fn answer_many(&self, point: &Point, looks: &[Look]) -> Result<Option<Vec<Value>>> {
+    async fn answer_many(&self, site: &Site, point: &Point, looks: &[Look]) -> Result<Option<Vec<Value>>> {
         let (sql, parameters) = point.statement(looks.len());
         let mut values: Vec<i128> = looks.iter().map(|look| look.value).collect();
         if let Some(last) = values.last().copied() {
             values.resize(parameters, last);
         }
-        let mut connection = self.connections().await.reader().await?;
-        let means = *self.means.get_or_try_init(|| Means::of(&mut connection)).await?;
+        let mut connection = site.connections.reader().await?;
+        let means = site.means(&mut connection).await?;
         answer::ask_many(&mut connection, &sql, &values, &self.manner(means)).await
     }
 
@@ -211,8 +218,9 @@ impl Mysql {
             delivered,
             within,
         } = position;
-        let mut connection = self.connections().await.reader().await?;
-        let means = *self.means.get_or_try_init(|| Means::of(&mut connection)).await?;
+        let (site, _) = self.site();
+        let mut connection = site.connections.reader().await?;
+        let means = site.means(&mut connection).await?;
         let is_shown = match (means, delivered.unwrap_or(start)) {
             (Means::Executed, Offset::MysqlGtid(mut set)) => {
                 // A change inside a transaction is visible with the whole of it.
@@ -226,13 +234,12 @@ impl Mysql {
                     .as_deref()
                     == Some("0")
             }
-            (Means::Snapshot, Offset::MariadbGtid(_)) => {
-                // Whoever has the position has it from the log: it lies before the end that is asked for now. That the
-                // last mark was proved says nothing, the position may be newer than what was delivered.
-                let ledger = parking_lot::RwLock::new(Ledger::new());
-                let fresh = ledger.write().mark();
-                let deadline = tokio::time::Instant::now() + PROOF;
-                prove(&mut connection, means, &ledger, fresh, deadline).await?
+            (Means::Snapshot, Offset::MariadbGtid(list)) => {
+                let mut gtids: Vec<MariadbGtid> = list.iter().copied().collect();
+                if let Some(within) = within {
+                    gtids.push(MariadbGtid::parse(&within.transaction)?);
+                }
+                proof::shows_logged(&mut connection, &gtids, tokio::time::Instant::now() + PROOF).await?
             }
             (Means::Time, Offset::MysqlFile { .. }) => {
                 tokio::time::sleep(SETTLE).await;
@@ -244,12 +251,13 @@ impl Mysql {
             return Err(position_not_visible(PROOF));
         }
         drop(connection);
-        self.answer(read).await
+        self.answer(&site, read).await
     }
 
     async fn change(&self, sql: &str, params: &[Param]) -> Result<Executed> {
-        let mut connection = self.connections().await.writer().await?;
-        let means = *self.means.get_or_try_init(|| Means::of(&mut connection)).await?;
+        let (site, _) = self.site();
+        let mut connection = site.connections.writer().await?;
+        let means = site.means(&mut connection).await?;
         within(self.limits.query, connection.exec_drop(sql, bound_all(params))).await?;
         let (affected, last_insert_id) = (connection.affected_rows(), connection.last_insert_id());
         // MariaDB names this session's transaction; MySQL's set holds it, and whatever else was committed until now.
@@ -350,8 +358,8 @@ impl Backend for Mysql {
         .boxed()
     }
 
-    fn prove(&self, need: Sequence) -> BoxFuture<'_, Result<Option<Sequence>>> {
-        self.proved(need).boxed()
+    fn prove(&self, need: Sequence) -> BoxFuture<'_, Result<Option<Proof>>> {
+        async move { Ok(self.proved(need).await?.1) }.boxed()
     }
 
     // A change is shipped before it is visible.
@@ -360,7 +368,18 @@ impl Backend for Mysql {
     }
 
     fn run<'a>(&'a self, read: &'a Read) -> BoxFuture<'a, Outcome> {
-        self.answer(read).boxed()
+        async move { self.answer(&self.site().0, read).await }.boxed()
+    }
+
+    fn run_in<'a>(&'a self, read: &'a Read, era: Era) -> BoxFuture<'a, Result<Option<Value>>> {
+        async move {
+            let (site, now) = self.site();
+            match now == era {
+                true => self.answer(&site, read).await.map(Some),
+                false => Ok(None),
+            }
+        }
+        .boxed()
     }
 
     fn ask<'a>(&'a self, read: &'a Read, need: Sequence) -> BoxFuture<'a, Result<Asked>> {
@@ -411,12 +430,18 @@ impl Backend for Mysql {
     }
 
     fn close(&self) -> BoxFuture<'_, ()> {
-        async move {
-            if let Some(connections) = self.connections.get() {
-                connections.close().await;
-            }
-        }
-        .boxed()
+        self.sites.close().boxed()
+    }
+}
+
+fn proof_of(site: &Site, ledger: &Ledger) -> Proof {
+    let statement = ledger.shown().zip(site.host.server.as_ref());
+    Proof {
+        as_of: ledger.visible(),
+        statement: statement.map(|(reach, server)| Statement {
+            server: Arc::clone(server),
+            reach: reach.clone(),
+        }),
     }
 }
 

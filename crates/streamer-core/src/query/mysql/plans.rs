@@ -10,6 +10,7 @@ use super::catalog::{Described, describe};
 use crate::cache::TableName;
 use crate::cache::sql::{Catalog, Plan, Planned, TableFacts, Template};
 use crate::error::Result;
+use crate::query::backend::Proof;
 use crate::query::state::definitions;
 
 /// Most plans that are kept.
@@ -95,11 +96,11 @@ impl Mysql {
     pub(super) async fn learn(&self, name: TableName) -> Result<bool> {
         let cache = &self.state.cache;
         let need = cache.need(&[definitions()]);
-        let Some(as_of) = self.proved(need).await? else {
+        let (site, Some(Proof { as_of, .. })) = self.proved(need).await? else {
             return Ok(false);
         };
         let described = {
-            let mut connection = self.connections().await.reader().await?;
+            let mut connection = site.connections.reader().await?;
             describe(&mut connection, &name, &self.state.filter).await?
         };
         let Described { facts, key } = described;

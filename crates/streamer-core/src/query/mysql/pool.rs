@@ -30,17 +30,18 @@ const SESSION: [&str; 2] = [
 ];
 
 /// Two pools: statements that may leave something in their session (variables, temporary tables) never share one with reads.
+#[derive(Clone)]
 pub(super) struct Connections {
     reads: Lane,
     writes: Lane,
 }
 
 impl Connections {
-    /// Pools of a server; nothing connects yet. Must be called on a tokio runtime.
-    pub fn new(config: &MysqlConfig, limits: PoolConfig) -> Self {
+    /// Pools of one of the hosts; nothing connects yet. Must be called on a tokio runtime.
+    pub fn new(config: &MysqlConfig, host: usize, limits: PoolConfig) -> Self {
         Self {
-            reads: Lane::new(config, limits, false),
-            writes: Lane::new(config, limits, true),
+            reads: Lane::new(config, host, limits, false),
+            writes: Lane::new(config, host, limits, true),
         }
     }
 
@@ -62,6 +63,7 @@ impl Connections {
 }
 
 /// A pool, and the one that takes its place where TLS is preferred and the server has none.
+#[derive(Clone)]
 struct Lane {
     limits: PoolConfig,
     prefers_tls: bool,
@@ -71,8 +73,8 @@ struct Lane {
 }
 
 impl Lane {
-    fn new(config: &MysqlConfig, limits: PoolConfig, resets: bool) -> Self {
-        let options = options(config, limits, resets);
+    fn new(config: &MysqlConfig, host: usize, limits: PoolConfig, resets: bool) -> Self {
+        let options = options(config, host, limits, resets);
         Self {
             limits,
             prefers_tls: config.tls == TlsMode::Preferred,
@@ -111,13 +113,13 @@ fn most(limits: PoolConfig) -> u32 {
     limits.max_connections.unwrap_or(MAX_CONNECTIONS)
 }
 
-fn options(config: &MysqlConfig, limits: PoolConfig, resets: bool) -> OptsBuilder {
+fn options(config: &MysqlConfig, host: usize, limits: PoolConfig, resets: bool) -> OptsBuilder {
     let constraints = PoolConstraints::new(0, most(limits) as usize).unwrap_or_default();
     let pool = PoolOpts::default()
         .with_constraints(constraints)
         .with_inactive_connection_ttl(IDLE)
         .with_reset_connection(resets);
-    driver_options(config, config.addresses.first())
+    driver_options(config, config.addresses.get(host))
         .db_name(config.database.clone())
         .stmt_cache_size(STATEMENTS)
         .setup(SESSION.to_vec())

@@ -11,13 +11,13 @@
 use std::time::Duration;
 
 use mysql_async::Conn;
-use parking_lot::RwLock;
+use parking_lot::{RwLock, RwLockReadGuard, RwLockWriteGuard};
 use tokio::time::{Instant, sleep};
 
 use super::pool::texts;
-use crate::cache::{Ledger, Place, Reach, Sequence};
+use crate::cache::{Era, Ledger, Place, Reach, Sequence};
 use crate::error::Result;
-use crate::offset::GtidSet;
+use crate::offset::{GtidSet, MariadbGtid};
 
 /// After which silence a change counts as visible where the server has no proof.
 pub const SETTLE: Duration = Duration::from_secs(2);
@@ -83,6 +83,45 @@ async fn one(connection: &mut Conn, sql: &str) -> Result<String> {
         .unwrap_or_default())
 }
 
+/// Waits until MariaDB's log holds these transactions and whatever it holds is visible; false where that does not come in time.
+///
+/// `gtid_binlog_state` names the last transaction of each server in each domain. So a server that took over without some
+/// transaction of the one before it is told from one that has it, although its own transactions count on from there.
+pub(super) async fn shows_logged(
+    connection: &mut Conn,
+    gtids: &[MariadbGtid],
+    deadline: Instant,
+) -> Result<bool> {
+    while !holds(
+        &one(connection, "SELECT @@GLOBAL.gtid_binlog_state").await?,
+        gtids,
+    )? {
+        if Instant::now() >= deadline {
+            return Ok(false);
+        }
+        sleep(LAST_PAUSE).await;
+    }
+    // They lie before the end that is asked for now. That a mark of the source's ledger was proved would say nothing: the
+    // transactions may be newer than what was delivered.
+    let ledger = RwLock::new(Ledger::new());
+    let (fresh, era) = {
+        let mut ledger = ledger.write();
+        (ledger.mark(), ledger.era())
+    };
+    let books = Books::new(&ledger, era);
+    Ok(prove(connection, Means::Snapshot, books, fresh, deadline).await? == Shown::Proved)
+}
+
+fn holds(state: &str, gtids: &[MariadbGtid]) -> Result<bool> {
+    let parts = state.split(',').map(str::trim).filter(|part| !part.is_empty());
+    let last: Vec<MariadbGtid> = parts.map(MariadbGtid::parse).collect::<Result<_>>()?;
+    Ok(gtids.iter().all(|gtid| {
+        last.iter().any(|last| {
+            (last.domain, last.server) == (gtid.domain, gtid.server) && last.sequence >= gtid.sequence
+        })
+    }))
+}
+
 /// A place in MariaDB's log, in its order.
 type LogPlace = (u64, u64);
 
@@ -91,28 +130,68 @@ fn log_place(file: &str, offset: &str) -> Option<LogPlace> {
     Some((number, offset.parse().ok()?))
 }
 
-/// Looks until `need` is proved or `deadline` has passed; false where it is not.
+/// A ledger, as long as the log is read through the connection of one era.
+#[derive(Clone, Copy)]
+pub(super) struct Books<'a> {
+    ledger: &'a RwLock<Ledger>,
+    era: Era,
+}
+
+impl<'a> Books<'a> {
+    pub fn new(ledger: &'a RwLock<Ledger>, era: Era) -> Self {
+        Self { ledger, era }
+    }
+
+    /// To be looked at; `None` where the era is over.
+    pub fn read(&self) -> Option<RwLockReadGuard<'a, Ledger>> {
+        let ledger = self.ledger.read();
+        (ledger.era() == self.era).then_some(ledger)
+    }
+
+    fn write(&self) -> Option<RwLockWriteGuard<'a, Ledger>> {
+        let ledger = self.ledger.write();
+        (ledger.era() == self.era).then_some(ledger)
+    }
+}
+
+/// What came of asking for a proof.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Shown {
+    /// It is proved.
+    Proved,
+    /// It cannot be proved, or not in time.
+    Unproved,
+    /// The log is read through another connection now: whatever was found holds no more.
+    Outdated,
+}
+
+/// Looks until `need` is proved or `deadline` has passed.
 pub(super) async fn prove(
     connection: &mut Conn,
     means: Means,
-    ledger: &RwLock<Ledger>,
+    books: Books<'_>,
     need: Sequence,
     deadline: Instant,
-) -> Result<bool> {
+) -> Result<Shown> {
     let mut pause = FIRST_PAUSE;
     let mut target = None;
     loop {
         match means {
-            Means::Snapshot => snapshot(connection, ledger, &mut target).await?,
-            Means::Executed => executed(connection, ledger).await?,
-            Means::Time => time(ledger),
+            Means::Snapshot => snapshot(connection, books, &mut target).await?,
+            Means::Executed => executed(connection, books).await?,
+            Means::Time => time(books),
         }
-        if ledger.read().visible() >= need {
-            return Ok(true);
-        }
-        let is_anchorless = means == Means::Executed && !ledger.read().is_provable();
-        if is_anchorless || !means.is_soon() || Instant::now() >= deadline {
-            return Ok(false);
+        {
+            let Some(ledger) = books.read() else {
+                return Ok(Shown::Outdated);
+            };
+            if ledger.visible() >= need {
+                return Ok(Shown::Proved);
+            }
+            let is_anchorless = means == Means::Executed && !ledger.is_provable();
+            if is_anchorless || !means.is_soon() || Instant::now() >= deadline {
+                return Ok(Shown::Unproved);
+            }
         }
         sleep(pause).await;
         pause = (pause * 2).min(LAST_PAUSE);
@@ -121,14 +200,16 @@ pub(super) async fn prove(
 
 async fn snapshot(
     connection: &mut Conn,
-    ledger: &RwLock<Ledger>,
+    books: Books<'_>,
     target: &mut Option<(Sequence, LogPlace)>,
 ) -> Result<()> {
     let (mark, end) = match *target {
         Some(target) => target,
         None => {
             // The mark first: what is delivered after it may lie behind the end that is read now.
-            let mark = ledger.write().mark();
+            let Some(mark) = books.write().map(|mut ledger| ledger.mark()) else {
+                return Ok(());
+            };
             let rows = texts(connection, "SHOW MASTER STATUS", Vec::new()).await?;
             let place = rows.first().and_then(|row| match row.as_slice() {
                 [Some(file), Some(offset), ..] => log_place(file, offset),
@@ -137,7 +218,9 @@ async fn snapshot(
             let Some(place) = place else {
                 return Ok(());
             };
-            ledger.write().lies_before(mark, place.0, place.1);
+            if let Some(mut ledger) = books.write() {
+                ledger.lies_before(mark, place.0, place.1);
+            }
             *target = Some((mark, place));
             (mark, place)
         }
@@ -161,8 +244,7 @@ async fn snapshot(
     let shown = value("binlog_snapshot_file")
         .zip(value("binlog_snapshot_position"))
         .and_then(|(file, offset)| log_place(&file, &offset));
-    if let Some((number, offset)) = shown {
-        let mut ledger = ledger.write();
+    if let (Some((number, offset)), Some(mut ledger)) = (shown, books.write()) {
         if (number, offset) >= end {
             ledger.prove(mark);
         }
@@ -173,10 +255,12 @@ async fn snapshot(
     Ok(())
 }
 
-async fn executed(connection: &mut Conn, ledger: &RwLock<Ledger>) -> Result<()> {
+async fn executed(connection: &mut Conn, books: Books<'_>) -> Result<()> {
     let text = one(connection, "SELECT @@GLOBAL.gtid_executed").await?;
     let executed = GtidSet::parse(&text)?;
-    let mut ledger = ledger.write();
+    let Some(mut ledger) = books.write() else {
+        return Ok(());
+    };
     ledger.prove_places(|place| match place {
         Place::Gtids(gtids) => gtids.is_subset_of(&executed),
         Place::Since(since) => since.elapsed() >= SETTLE,
@@ -191,10 +275,66 @@ async fn executed(connection: &mut Conn, ledger: &RwLock<Ledger>) -> Result<()> 
     Ok(())
 }
 
-fn time(ledger: &RwLock<Ledger>) {
-    ledger.write().prove_places(|place| match place {
+fn time(books: Books<'_>) {
+    let Some(mut ledger) = books.write() else {
+        return;
+    };
+    ledger.prove_places(|place| match place {
         Place::Since(since) => since.elapsed() >= SETTLE,
         // Transactions with a GTID on a server that makes none are of another server's past.
         _ => false,
     });
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cache::{Dependency, TableName};
+
+    #[test]
+    fn a_log_holds_a_transaction_only_of_the_server_that_made_it() {
+        let gtids = |text: &str| -> Vec<MariadbGtid> {
+            let parts = text.split(',').filter(|part| !part.is_empty());
+            parts.map(|part| MariadbGtid::parse(part).unwrap()).collect()
+        };
+        let state = "0-1-100,0-2-110,3-1-7";
+        for (held, sought) in [
+            (true, ""),
+            (true, "0-1-100"),
+            (true, "0-1-99,3-1-7"),
+            (true, "0-2-110"),
+            // The server that took over has counted beyond it, and lacks it.
+            (false, "0-1-101"),
+            (false, "0-3-5"),
+            (false, "1-1-5"),
+            (false, "0-1-100,3-1-8"),
+        ] {
+            assert_eq!(holds(state, &gtids(sought)).unwrap(), held, "{sought}");
+        }
+        assert!(!holds("", &gtids("0-1-1")).unwrap());
+        assert!(holds("nonsense", &gtids("0-1-1")).is_err());
+    }
+
+    #[test]
+    fn what_was_found_in_an_earlier_era_proves_nothing() {
+        let table = Dependency::on_table(TableName::new("d", "t"));
+        let ledger = RwLock::new(Ledger::new());
+        let era = ledger.write().reconnect();
+        let books = Books::new(&ledger, era);
+        ledger.write().watch(&table);
+        ledger
+            .write()
+            .anchor(Place::Since(Instant::now().into_std() - SETTLE));
+        // The next host is read before the answer of the last one is noted.
+        let next = ledger.write().reconnect();
+        ledger
+            .write()
+            .anchor(Place::Since(Instant::now().into_std() - SETTLE));
+        time(books);
+        assert!(books.read().is_none());
+        let need = ledger.read().last_change(std::slice::from_ref(&table));
+        assert!(ledger.read().visible() < need);
+        time(Books::new(&ledger, next));
+        assert!(ledger.read().visible() >= need);
+    }
 }

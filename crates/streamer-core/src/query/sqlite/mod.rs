@@ -22,8 +22,8 @@ use tokio::time::{Instant, sleep};
 use self::plans::{Plans, make};
 use self::pool::{Pool, Session};
 use super::backend::{
-    Asked, Backend, Executed, Named, Outcome, Param, Read, Verdict, foreign_position, position_not_visible,
-    wrong_kind,
+    Asked, Backend, Executed, Named, Outcome, Param, Proof, Read, Verdict, foreign_position,
+    position_not_visible, wrong_kind,
 };
 use super::state::State;
 use crate::cache::{Columns, Counters, Dependency, Equality, KeyWriter, Place, Sequence, TableName, Value};
@@ -130,11 +130,8 @@ impl Sqlite {
         let as_of = shown
             .and_then(|shown| as_of(delivered, &shown))
             .filter(|as_of| is_planned && *as_of >= need);
-        Ok(Asked {
-            reach: None,
-            value,
-            as_of,
-        })
+        let proof = as_of.map(Proof::of);
+        Ok(Asked { value, proof })
     }
 
     async fn judged(&self, read: &Read) -> Result<Verdict> {
@@ -361,8 +358,8 @@ impl Backend for Sqlite {
         self.judged(read).boxed()
     }
 
-    fn prove(&self, need: Sequence) -> BoxFuture<'_, Result<Option<Sequence>>> {
-        self.proved(need).boxed()
+    fn prove(&self, need: Sequence) -> BoxFuture<'_, Result<Option<Proof>>> {
+        async move { Ok(self.proved(need).await?.map(Proof::of)) }.boxed()
     }
 
     // What is delivered was read from the file.

@@ -21,6 +21,7 @@ use crate::code::Code;
 use crate::config::{Heartbeat, MongodbConfig, PollConfig, SourceConfig, TableFilter};
 use crate::error::{Error, Result};
 use crate::event::{BatchWriter, DocumentChange, Operation, Shape, TableLayout};
+use crate::source::Host;
 use crate::source::poll::{Database, FIRST_SHAPE, Found, Growth, Head, Row, Start, Way, hash};
 
 const SECOND: i128 = 1_000_000;
@@ -410,8 +411,8 @@ impl Database for MongodbTables {
         .boxed()
     }
 
-    fn server(&self) -> Option<Arc<str>> {
-        None
+    fn host(&self) -> Host {
+        Host::default()
     }
 
     fn tables(&mut self) -> BoxFuture<'_, Result<Vec<Found<PolledCollection>>>> {

@@ -30,7 +30,7 @@ use crate::config::{Address, From, MysqlConfig, SourceConfig, TlsMode};
 use crate::error::{Error, Result};
 use crate::event::LogPlace;
 use crate::offset::{Offset, Position};
-use crate::source::{Beat, Connector, Gap, Item, Settings, Steer};
+use crate::source::{Beat, Connector, Gap, Host, Item, Settings, Steer};
 
 /// Longest and shortest time that a connection may take to be made.
 const LONGEST_ATTEMPT: Duration = Duration::from_secs(10);
@@ -626,8 +626,11 @@ impl Connector for MysqlConnector {
         }
     }
 
-    fn server(&self) -> Option<Arc<str>> {
-        Some(self.server.0.clone()).filter(|identity| !identity.is_empty())
+    fn host(&self) -> Host {
+        Host {
+            index: self.address,
+            server: Some(self.server.0.clone()).filter(|identity| !identity.is_empty()),
+        }
     }
 
     fn log_place(&self) -> Option<LogPlace> {

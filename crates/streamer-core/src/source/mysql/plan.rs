@@ -92,7 +92,7 @@ impl Plan {
         let described = map.types.iter().zip(&map.metadata).zip(&definition.columns);
         for (index, ((&logged, &metadata), column)) in described.enumerate() {
             let cell = CellPlan::new(logged, metadata, &column.kind, dates)
-                .map_err(|error| of_column(error, &definition.name, &column.name))?;
+                .map_err(|error| of_column(&error, &definition.name, &column.name))?;
             let is_hidden = hidden.get(index).copied().unwrap_or(false);
             columns.push(PlanColumn {
                 is_json: column.kind == ColumnKind::Json,
@@ -288,11 +288,9 @@ impl Images {
     }
 }
 
-fn of_column(error: Error, table: &TableName, column: &str) -> Error {
-    Error::new(
-        error.code(),
-        format!("Column {column} of {table}: {}", error.message()),
-    )
-    .with_detail("table", table.to_string())
-    .with_detail("column", column)
+fn of_column(error: &Error, table: &TableName, column: &str) -> Error {
+    error
+        .told_of(&format!("Column {column} of {table}"))
+        .with_detail("table", table.to_string())
+        .with_detail("column", column)
 }

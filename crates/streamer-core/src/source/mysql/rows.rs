@@ -168,7 +168,7 @@ impl RowsJob {
             }
             Err(error) => {
                 writer.rewind(mark);
-                Err(self.in_table(error))
+                Err(self.in_table(&error))
             }
         }
     }
@@ -184,23 +184,17 @@ impl RowsJob {
             let mark = writer.begin_row(Operation::Derived, Some(image.shape.id), None, 0);
             if let Err(error) = write_cells(image, row, writer) {
                 writer.rewind(mark);
-                return Err(self.in_table(error));
+                return Err(self.in_table(&error));
             }
             writer.end_row();
         }
         Ok(())
     }
 
-    fn in_table(&self, error: Error) -> Error {
-        Error::new(
-            error.code(),
-            format!(
-                "A row of {} cannot be decoded: {}",
-                self.plan.name(),
-                error.message()
-            ),
-        )
-        .with_detail("table", self.plan.name().to_string())
+    fn in_table(&self, error: &Error) -> Error {
+        error
+            .told_of(&format!("A row of {} cannot be decoded", self.plan.name()))
+            .with_detail("table", self.plan.name().to_string())
     }
 
     fn update(
@@ -263,7 +257,7 @@ impl RowsJob {
             }
             Err(error) => {
                 writer.rewind(mark);
-                Err(self.in_table(error))
+                Err(self.in_table(&error))
             }
         }
     }
@@ -278,7 +272,7 @@ impl RowsJob {
         let mark = writer.begin_row(Operation::Delete, Some(images.before.shape.id), None, 0);
         images.write_before(writer).map_err(|error| {
             writer.rewind(mark);
-            self.in_table(error)
+            self.in_table(&error)
         })?;
         writer.end_row();
         Ok(())
@@ -294,7 +288,7 @@ impl RowsJob {
         let mark = writer.begin_row(Operation::Insert, None, Some(images.after.shape.id), 0);
         images.write_after(writer).map_err(|error| {
             writer.rewind(mark);
-            self.in_table(error)
+            self.in_table(&error)
         })?;
         writer.end_row();
         Ok(())

@@ -22,7 +22,7 @@ use crate::config::{From, SourceConfig};
 use crate::error::{Error, Result};
 use crate::event::LogPlace;
 use crate::offset::{Offset, Position};
-use crate::source::{Connector, Gap, Item, Retention};
+use crate::source::{Connector, Gap, Host, Item, Retention};
 
 /// Name of the detail of an error that says that the server keeps no log for us; its value is `true`.
 pub const LOG_UNAVAILABLE: &str = "logUnavailable";
@@ -198,10 +198,10 @@ impl<D: Database> Connector for AutoConnector<D> {
         self.is_log().then(|| self.log.progress())?
     }
 
-    fn server(&self) -> Option<Arc<str>> {
+    fn host(&self) -> Host {
         match self.is_log() {
-            true => self.log.server(),
-            false => self.poll.server(),
+            true => self.log.host(),
+            false => self.poll.host(),
         }
     }
 

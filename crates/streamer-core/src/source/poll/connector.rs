@@ -18,7 +18,7 @@ use crate::config::{From, PollConfig, SourceConfig};
 use crate::error::{Error, Result};
 use crate::event::{BatchWriter, Operation};
 use crate::offset::{Offset, PollOffset, Position};
-use crate::source::{Beat, Connector, Item, Settings};
+use crate::source::{Beat, Connector, Host, Item, Settings};
 
 /// Rows of one question.
 pub(super) const PAGE: usize = 1000;
@@ -424,8 +424,8 @@ impl<D: Database> Connector for PollConnector<D> {
         self.position.clone()
     }
 
-    fn server(&self) -> Option<Arc<str>> {
-        self.database.server()
+    fn host(&self) -> Host {
+        self.database.host()
     }
 
     fn polls(&self) -> Option<Duration> {

@@ -34,6 +34,7 @@ pub use window::hash;
 
 use crate::error::Result;
 use crate::event::{BatchWriter, Operation};
+use crate::source::Host;
 
 /// Shapes of polled rows are numbered from here, so that they are none of the log's.
 pub const FIRST_SHAPE: u32 = 1 << 31;
@@ -114,8 +115,8 @@ pub trait Database: Send + Sync {
     fn open(&mut self) -> BoxFuture<'_, Result<()>>;
     /// Closes what is open. Idempotent.
     fn close(&mut self) -> BoxFuture<'_, ()>;
-    /// What names the server, where it has a name that no other has.
-    fn server(&self) -> Option<Arc<str>>;
+    /// Which host is read.
+    fn host(&self) -> Host;
     /// The tables that the source asks for.
     fn tables(&mut self) -> BoxFuture<'_, Result<Vec<Found<Self::Table>>>>;
     /// The server's clock, in microseconds since the Unix epoch.

@@ -358,7 +358,7 @@ impl Logged {
         )
         .with_detail("type", self.travelled)
         .with_detail("metadata", self.metadata)
-        .with_detail("column", kind_name(kind))
+        .with_detail("kind", kind_name(kind))
     }
 }
 

@@ -25,6 +25,7 @@ use crate::code::{Code, Retry};
 use crate::config::{MysqlConfig, PollConfig, SourceConfig, TableFilter};
 use crate::error::{Error, Result};
 use crate::event::BatchWriter;
+use crate::source::Host;
 use crate::source::poll::{Database, Found, Head, Start};
 
 use catalog::PolledTable;
@@ -222,8 +223,11 @@ impl Database for MysqlTables {
         .boxed()
     }
 
-    fn server(&self) -> Option<Arc<str>> {
-        self.identity.clone()
+    fn host(&self) -> Host {
+        Host {
+            index: self.address,
+            server: self.identity.clone(),
+        }
     }
 
     fn tables(&mut self) -> BoxFuture<'_, Result<Vec<Found<Self::Table>>>> {
