@@ -307,7 +307,10 @@ export interface PollConfig {
 
 /** A MySQL or MariaDB server. */
 export interface MysqlSource extends SourceCommon {
-  /** `mysql://user:password@host:3306/database` or `mariadb://…`. */
+  /**
+   * `mysql://user:password@host:3306/database` or `mariadb://…`. Several hosts (`@db1,db2:3307/`) are a server and those that replicate it: the
+   * first that answers is read, and asked by `query()` and `execute()`; where it dies, the next one.
+   */
   url: string
   /** Replica id that this reader shows to the server; default: random, checked to be free. */
   serverId?: number
