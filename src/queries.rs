@@ -10,7 +10,7 @@ use napi::bindgen_prelude::{
 };
 use napi::{Result, ValueType};
 use napi_derive::napi;
-use streamer_core::cache::{Dependency, Sequence, Value};
+use streamer_core::cache::{Grounds, Sequence, Value};
 use streamer_core::code::Code;
 use streamer_core::error::Error;
 use streamer_core::query::{Named, NamedValue, Param, Proof, Queries, QueryOptions, Read};
@@ -24,7 +24,7 @@ use crate::failure::thrown;
 struct Load {
     queries: Arc<Queries>,
     /// `None` until they are resolved: then the load counts as depending on everything.
-    dependencies: Option<Arc<[Dependency]>>,
+    grounds: Option<Grounds>,
     /// The newest change of what it depends on when it was announced.
     generation: Sequence,
     /// `None` where its value is not kept.
@@ -44,7 +44,7 @@ impl Loads {
         let load = Load {
             generation: queries.newest(),
             queries,
-            dependencies: None,
+            grounds: None,
             proof: None,
         };
         self.with(|open| open.insert(number, load));
@@ -52,10 +52,10 @@ impl Loads {
     }
 
     /// What it depends on, from which moment on; nothing where the load has ended meanwhile.
-    fn resolve(&self, number: u64, dependencies: &Arc<[Dependency]>, generation: Sequence) {
+    fn resolve(&self, number: u64, grounds: &Grounds, generation: Sequence) {
         self.with(|open| {
             if let Some(load) = open.get_mut(&number) {
-                load.dependencies = Some(Arc::clone(dependencies));
+                load.grounds = Some(grounds.clone());
                 load.generation = generation;
             }
         });
@@ -421,20 +421,20 @@ impl Engine {
         let on = read_dependencies(&depends_on)?;
         let running = Arc::clone(&self.running);
         self.promise(env, async move {
-            let dependencies = queries.dependencies(&on).await?;
+            let grounds = queries.grounds(&on).await?;
             // Whatever the value comes from, it holds at least this much.
-            let generation = queries.generation(&dependencies);
-            running.loads.resolve(number, &dependencies, generation);
+            let generation = queries.generation(&grounds.on);
+            running.loads.resolve(number, &grounds, generation);
             if renews {
                 queries.count_renewal();
             } else if let Some(value) = queries
-                .loaded_elsewhere(&key, &format, &dependencies, ttl(ttl_ms))
+                .loaded_elsewhere(&key, &format, &grounds, ttl(ttl_ms))
                 .await
                 && let Value::Bytes(bytes) = &value
             {
                 return Ok(Either::B(Buffer::from(bytes.to_vec())));
             }
-            let proof = queries.begin(&dependencies).await?;
+            let proof = queries.begin(&grounds.on).await?;
             running.loads.begin(number, proof);
             Ok(Either::A(Null))
         })
@@ -445,8 +445,8 @@ impl Engine {
     pub fn is_load_current(&self, number: f64) -> bool {
         self.running.loads.with(|open| {
             open.get(&(number as u64)).is_some_and(|load| {
-                let now = match &load.dependencies {
-                    Some(dependencies) => load.queries.generation(dependencies),
+                let now = match &load.grounds {
+                    Some(grounds) => load.queries.generation(&grounds.on),
                     None => load.queries.newest(),
                 };
                 load.queries.keeps() && now <= load.generation
@@ -467,11 +467,11 @@ impl Engine {
         let Some(load) = self.running.loads.with(|open| open.remove(&(number as u64))) else {
             return false;
         };
-        let (Some(value), Some(proof), Some(dependencies)) = (value, load.proof, load.dependencies) else {
+        let (Some(value), Some(proof), Some(grounds)) = (value, load.proof, load.grounds) else {
             return false;
         };
         let name = (key.as_str(), format.as_str());
-        load.queries.end(name, &value, dependencies, proof, ttl(ttl_ms))
+        load.queries.end(name, &value, &grounds, proof, ttl(ttl_ms))
     }
 
     /// The position that a source has reached; `null` before it streams.
@@ -498,8 +498,8 @@ impl Engine {
         let queries = self.queries(source.as_deref())?;
         let on = read_dependencies(&depends_on)?;
         self.promise(env, async move {
-            let dependencies = queries.dependencies(&on).await?;
-            queries.invalidate(&dependencies);
+            let grounds = queries.grounds(&on).await?;
+            queries.invalidate(&grounds.on);
             Ok(Null)
         })
     }

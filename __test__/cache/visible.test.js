@@ -69,6 +69,39 @@ test('a read in the window before a commit is visible gives the new row, and non
   await connection.end()
 })
 
+test('a read that is given up while it waits for a proof leaves no old snapshot behind (MariaDB)', async () => {
+  const { database, connection, streamer, told } = await versions('mariadb')
+  const other = await database.connect()
+  await warm(streamer, 1)
+  await connection.query('SET GLOBAL rpl_semi_sync_master_wait_point=AFTER_SYNC')
+  await connection.query('SET GLOBAL rpl_semi_sync_master_wait_no_slave=ON')
+  await connection.query('SET GLOBAL rpl_semi_sync_master_timeout=300')
+  let givenUp = 0
+  for (let v = 1; v <= 10; v++) {
+    await other.query('SET GLOBAL rpl_semi_sync_master_enabled=OFF')
+    await other.query('SET GLOBAL rpl_semi_sync_master_enabled=ON')
+    let isCommitted = false
+    const written = connection.query('UPDATE t SET v = ? WHERE id = 1', [v]).then(() => (isCommitted = true))
+    await eventually(() => told.get(1) === v, { what: `the event of version ${v}` })
+    for (let turn = 0; !isCommitted; turn++) {
+      const giving = new AbortController()
+      const read = streamer.query(ROWS, [1], { signal: giving.signal })
+      // At another step of the proof each time.
+      const end = performance.now() + (turn % 20) / 5
+      while (performance.now() < end) await new Promise(resolve => setImmediate(resolve))
+      giving.abort()
+      if ((await read.catch(error => error.name)) === 'AbortError') givenUp++
+    }
+    await written
+    const reads = Array.from({ length: 30 }, () => streamer.query(ROWS, [1], { cache: false }))
+    for (const [row] of await Promise.all(reads)) assert.equal(row.v, v)
+  }
+  assert.ok(givenUp > 20, `${givenUp} reads were given up: nothing was tested`)
+  await connection.query('SET GLOBAL rpl_semi_sync_master_enabled=OFF')
+  await streamer.stop()
+  for (const each of [connection, other]) await each.end()
+})
+
 test('a read in that window while the source is lost gives the new row as well (MariaDB)', async () => {
   const reconnect = { initialMs: 60_000, maxMs: 60_000 }
   const { database, connection, streamer, told } = await versions('mariadb', {}, 3, { reconnect })

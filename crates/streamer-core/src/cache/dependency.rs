@@ -3,6 +3,8 @@
 use std::fmt;
 use std::sync::Arc;
 
+use super::ledger::Sequence;
+
 /// A table as the ledger names it: lower case, because a name that two tables share by case only drops more than it
 /// must, never less.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -46,7 +48,26 @@ pub struct Dependency {
     pub equalities: Vec<Equality>,
 }
 
+/// What a value depends on, and since when definitions are as this was derived from.
+#[derive(Debug, Clone)]
+pub struct Grounds {
+    /// The dependencies.
+    pub on: Arc<[Dependency]>,
+    /// The newest change of any definition.
+    pub defined: Sequence,
+}
+
 impl Dependency {
+    /// All definitions: of columns, keys, and views.
+    pub fn on_definitions() -> Self {
+        Self::on_table(TableName::new("", ""))
+    }
+
+    /// Whether it is that.
+    pub fn is_of_definitions(&self) -> bool {
+        self.table.parts() == ("", "")
+    }
+
     /// All rows of a table.
     pub fn on_table(table: TableName) -> Self {
         Self {

@@ -239,6 +239,16 @@ impl Ledger {
         }
     }
 
+    /// Definitions may have changed: what was derived from them holds no more.
+    pub fn redefined(&mut self) {
+        self.whole_table(&Dependency::on_definitions().table);
+    }
+
+    /// The newest change of any definition. They are watched from the beginning on.
+    pub fn defined(&self) -> Sequence {
+        self.last_change(&[Dependency::on_definitions()])
+    }
+
     /// Any row of any table of `database` may have changed.
     pub fn whole_database(&mut self, database: &str) {
         let now = self.touch();

@@ -63,7 +63,7 @@ use std::time::{Duration, Instant};
 use parking_lot::RwLock;
 
 pub use columns::Columns;
-pub use dependency::{Dependency, Equality, TableName};
+pub use dependency::{Dependency, Equality, Grounds, TableName};
 pub use feed::{Feed, Order};
 pub use key::{Key, KeyWriter};
 pub use ledger::{Era, Ledger, Sequence};
@@ -153,15 +153,12 @@ impl Cache {
     }
 
     /// Keeps a value, where it may be kept (rule 5).
-    pub fn fill(
-        &self,
-        key: Key,
-        value: Value,
-        dependencies: Arc<[Dependency]>,
-        as_of: Sequence,
-        ttl: Duration,
-    ) -> bool {
-        if self.ledger.read().last_change(&dependencies) > as_of {
+    pub fn fill(&self, key: Key, value: Value, grounds: &Grounds, as_of: Sequence, ttl: Duration) -> bool {
+        let is_current = {
+            let ledger = self.ledger.read();
+            ledger.last_change(&grounds.on) <= as_of && ledger.defined() == grounds.defined
+        };
+        if !is_current {
             Counters::add(&self.counters.rejected);
             return false;
         }
@@ -170,7 +167,7 @@ impl Cache {
             false => ttl,
         };
         self.store
-            .insert(key, Entry::new(value, dependencies, as_of, ttl))
+            .insert(key, Entry::new(value, Arc::clone(&grounds.on), as_of, ttl))
     }
 
     /// Drops one entry; returns whether there was one.

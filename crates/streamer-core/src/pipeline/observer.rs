@@ -1,5 +1,7 @@
 //! Who must know of a change before the application does.
 
+use std::sync::Arc;
+
 use crate::event::{Batch, LogPlace};
 use crate::source::{Beat, Gap, Host, SchemaChange};
 
@@ -21,6 +23,8 @@ pub trait Observer: Send + Sync + 'static {
     fn batch(&self, source: &str, batch: &Batch);
     /// A definition changed.
     fn schema(&self, source: &str, change: &SchemaChange);
+    /// A definition that concerns no table that is followed changed before this position.
+    fn redefined(&self, source: &str, position: &Arc<str>);
     /// Changes may be missing.
     fn gap(&self, source: &str, gap: &Gap);
     /// The source lives.

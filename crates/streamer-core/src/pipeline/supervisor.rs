@@ -247,7 +247,7 @@ impl Supervisor {
                 self.blame(&error);
             }
             Item::Snapshot(progress) => self.snapshot(&progress),
-            Item::Held { .. } => {}
+            Item::Redefined(_) | Item::Held { .. } => {}
         }
         drop(turn);
         Ok(())
@@ -268,6 +268,7 @@ impl Supervisor {
             Item::Beat(beat) => observer.beat(&self.name, beat),
             Item::Gap(gap) => observer.gap(&self.name, gap),
             Item::Schema(change) => observer.schema(&self.name, change),
+            Item::Redefined(position) => observer.redefined(&self.name, position),
             Item::Warning(_) | Item::Snapshot(_) | Item::Held { .. } => {}
         }
     }

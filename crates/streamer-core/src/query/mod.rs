@@ -166,6 +166,12 @@ impl Observer for Sources {
         }
     }
 
+    fn redefined(&self, source: &str, position: &Arc<str>) {
+        if let Some(queries) = self.0.get(source) {
+            queries.definitions(position);
+        }
+    }
+
     fn gap(&self, source: &str, gap: &Gap) {
         if let Some(queries) = self.0.get(source) {
             queries.gap(gap);

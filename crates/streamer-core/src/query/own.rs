@@ -1,11 +1,10 @@
 //! Values of the application, kept by the same rule as the answers to queries.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use super::backend::Proof;
 use super::service::Queries;
-use crate::cache::{Counters, Dependency, Found, Key, KeyWriter, Sequence, Value};
+use crate::cache::{Counters, Dependency, Found, Grounds, Key, KeyWriter, Sequence, Value};
 use crate::error::Result;
 
 impl Queries {
@@ -60,16 +59,15 @@ impl Queries {
         &self,
         key: &str,
         format: &str,
-        dependencies: &Arc<[Dependency]>,
+        grounds: &Grounds,
         ttl: Option<Duration>,
     ) -> Option<Value> {
         self.second.as_ref().filter(|second| second.is_sealed())?;
         let cache = &self.state.cache;
-        let need = cache.need(dependencies);
+        let need = cache.need(&grounds.on);
         let (ttl, name) = (self.ttl(ttl), Self::shared_key(key, format));
         let (value, left) = self.read_second(&name, need, ttl).await?;
-        let (key, dependencies) = (Self::own_key(key), Arc::clone(dependencies));
-        cache.fill(key, value.clone(), dependencies, need, left);
+        cache.fill(Self::own_key(key), value.clone(), grounds, need, left);
         Some(value)
     }
 
@@ -83,14 +81,14 @@ impl Queries {
         &self,
         (key, format): (&str, &str),
         bytes: &[u8],
-        dependencies: Arc<[Dependency]>,
+        grounds: &Grounds,
         Proof { as_of, statement }: Proof,
         ttl: Option<Duration>,
     ) -> bool {
         let (value, ttl) = (Value::Bytes(bytes.into()), self.ttl(ttl));
         let cache = &self.state.cache;
         let is_kept =
-            self.state.is_live() && cache.fill(Self::own_key(key), value.clone(), dependencies, as_of, ttl);
+            self.state.is_live() && cache.fill(Self::own_key(key), value.clone(), grounds, as_of, ttl);
         if is_kept && self.second.as_ref().is_some_and(|second| second.is_sealed()) {
             self.share(&Self::shared_key(key, format), statement, ttl, &value);
         }

@@ -203,9 +203,8 @@ impl Queries {
     /// What the second level holds, where it holds everything up to `need`; it is kept in memory then.
     pub(super) async fn ask_second(&self, sought: &Sought<'_>, need: Sequence) -> Option<Value> {
         let (value, left) = self.read_second(&sought.key, need, sought.ttl).await?;
-        let dependencies = Arc::clone(&sought.dependencies);
         let cache = &self.state.cache;
-        cache.fill(sought.key, value.clone(), dependencies, need, left);
+        cache.fill(sought.key, value.clone(), &sought.grounds, need, left);
         Some(value)
     }
 

@@ -11,9 +11,10 @@ use tokio::sync::watch;
 use super::QueryOptions;
 use super::backend::{Backend, Executed, Named, Outcome, Param, Proof, Read};
 use super::second::SecondLevel;
-use super::state::{Serves, State, definitions};
+use super::state::{Serves, State};
 use crate::cache::{
-    Counters, Dependency, Feed, Figures, Found, Key, KeyWriter, Ledger, Order, Place, Sequence, TableName,
+    Counters, Dependency, Feed, Figures, Found, Grounds, Key, KeyWriter, Ledger, Order, Place, Sequence,
+    TableName,
 };
 use crate::error::Result;
 use crate::event::{Batch, LogPlace};
@@ -35,7 +36,7 @@ type Flights = HashMap<Key, (Sequence, watch::Receiver<Option<Outcome>>)>;
 pub(super) struct Sought<'a> {
     pub key: Key,
     read: &'a Read,
-    pub dependencies: Arc<[Dependency]>,
+    pub grounds: Grounds,
     pub ttl: Duration,
 }
 
@@ -87,10 +88,10 @@ impl Queries {
             if let Some(position) = position {
                 anchor(&mut ledger, position);
             }
+            self.backend.forget_definitions();
             // Before anybody sees the new era: what is proved in it is proved of this host.
             self.state.connected(host, era);
         }
-        self.backend.forget_definitions();
     }
 
     pub(super) fn polls(&self, is_polled: bool) {
@@ -117,17 +118,12 @@ impl Queries {
         if self.state.settings.is_none() {
             return;
         }
-        let redefines = {
+        {
             let mut feed = self.feed.lock();
             let mut ledger = self.state.cache.ledger().write();
-            let redefines = feed.batch(batch, &mut ledger);
-            if redefines {
-                ledger.whole_table(&definitions().table);
+            if feed.batch(batch, &mut ledger) {
+                self.redefined(&mut ledger);
             }
-            redefines
-        };
-        if redefines {
-            self.backend.forget_definitions();
         }
         self.state.sign();
     }
@@ -141,16 +137,32 @@ impl Queries {
                 None if change.database.is_empty() => ledger.any_table(),
                 None => ledger.whole_database(&change.database),
             }
-            ledger.whole_table(&definitions().table);
+            self.redefined(&mut ledger);
             anchor(&mut ledger, &change.position);
         }
-        self.backend.forget_definitions();
         self.state.sign();
+    }
+
+    pub(super) fn definitions(&self, position: &Arc<str>) {
+        self.state.reached(Some(position));
+        {
+            let mut ledger = self.state.cache.ledger().write();
+            self.redefined(&mut ledger);
+            anchor(&mut ledger, position);
+        }
+        self.state.sign();
+    }
+
+    /// Under the ledger's lock: whoever derives something from definitions that hold since a sequence gets those that do.
+    fn redefined(&self, ledger: &mut Ledger) {
+        ledger.redefined();
+        self.backend.forget_definitions();
     }
 
     pub(super) fn gap(&self, gap: &Gap) {
         self.state.reached(gap.to.as_ref());
-        self.state.cache.ledger().write().everything();
+        let mut ledger = self.state.cache.ledger().write();
+        ledger.everything();
         self.backend.forget_definitions();
     }
 
@@ -244,15 +256,17 @@ impl Queries {
         if let Some(found) = self.peek(&key)? {
             return Ok(found.value);
         }
-        let Ok(dependencies) = self.backend.judge(read).await? else {
+        let defined = self.defined();
+        let Ok(on) = self.backend.judge(read).await? else {
             return self.run_settled(read).await;
         };
         self.count(|counters| &counters.misses);
         let ttl = self.ttl(options.ttl);
+        let grounds = Grounds { on, defined };
         self.shared(&Sought {
             key,
             read,
-            dependencies,
+            grounds,
             ttl,
         })
         .await
@@ -260,17 +274,18 @@ impl Queries {
 
     /// Puts a newer answer in the place of one that ends soon, which is served meanwhile. Where that fails, nothing is lost.
     pub async fn renew(&self, read: &Read, ttl: Option<Duration>) {
-        let Ok(Ok(dependencies)) = self.backend.judge(read).await else {
+        let defined = self.defined();
+        let Ok(Ok(on)) = self.backend.judge(read).await else {
             return;
         };
         self.count(|counters| &counters.renewed);
         let sought = Sought {
             key: self.key(read),
             read,
-            dependencies,
+            grounds: Grounds { on, defined },
             ttl: self.ttl(ttl),
         };
-        let need = self.state.cache.need(&sought.dependencies);
+        let need = self.state.cache.need(&sought.grounds.on);
         let _ = self.ask_first(&sought, need).await;
     }
 
@@ -325,7 +340,7 @@ impl Queries {
 
     /// One query for all who ask for the same.
     async fn shared(&self, sought: &Sought<'_>) -> Outcome {
-        let need = self.state.cache.need(&sought.dependencies);
+        let need = self.state.cache.need(&sought.grounds.on);
         loop {
             let joined = {
                 let mut flights = self.flights.lock();
@@ -397,14 +412,14 @@ impl Queries {
             let Some(Proof { as_of, statement }) = asked.proof.filter(|_| self.state.is_live()) else {
                 return Ok(asked.value);
             };
-            let (value, dependencies) = (asked.value, Arc::clone(&sought.dependencies));
-            if cache.fill(sought.key, value.clone(), dependencies, as_of, sought.ttl) {
+            let value = asked.value;
+            if cache.fill(sought.key, value.clone(), &sought.grounds, as_of, sought.ttl) {
                 self.share(&sought.key, statement, sought.ttl, &value);
                 return Ok(value);
             }
-            let now = cache.need(&sought.dependencies);
+            let now = cache.need(&sought.grounds.on);
             if now <= as_of {
-                // Too large to be kept.
+                // Too large to be kept, or definitions changed.
                 return Ok(value);
             }
             need = now;
@@ -448,9 +463,15 @@ impl Queries {
     ///
     /// # Errors
     /// `ERR_STREAMER_ARGUMENT_INVALID` for a table that is not followed.
-    pub async fn dependencies(&self, on: &[Named]) -> Result<Arc<[Dependency]>> {
+    pub async fn grounds(&self, on: &[Named]) -> Result<Grounds> {
+        let defined = self.defined();
         let on = self.backend.dependencies(on).await?;
-        Ok(self.state.cache.ledger().read().with_own_names(&on))
+        let on = self.state.cache.ledger().read().with_own_names(&on);
+        Ok(Grounds { on, defined })
+    }
+
+    fn defined(&self) -> Sequence {
+        self.state.cache.ledger().read().defined()
     }
 
     /// Lets everything that depends on these be asked for again.

@@ -5,16 +5,11 @@ use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 
-use crate::cache::{Cache, Dependency, Era, TableName};
+use crate::cache::{Cache, Dependency, Era};
 use crate::code::Code;
 use crate::config::{CacheConfig, ConnectorConfig, SourceConfig, TableFilter, WhenDisconnected};
 use crate::error::{Error, Result};
 use crate::source::Host;
-
-/// What stands for all definitions in the ledger.
-pub(super) fn definitions() -> Dependency {
-    Dependency::on_table(TableName::new("", ""))
-}
 
 /// What memory may answer with.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -67,7 +62,7 @@ impl State {
     /// Of a source that is not connected yet, and counts as silent after `silence`.
     pub fn new(source: &SourceConfig, settings: Option<CacheConfig>, silence: Duration) -> Self {
         let cache = Cache::new(settings.map_or(0, |settings| settings.max_bytes));
-        cache.need(&[definitions()]);
+        cache.need(&[Dependency::on_definitions()]);
         Self {
             name: source.name.as_str().into(),
             filter: source.tables.clone(),

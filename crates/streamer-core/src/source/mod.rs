@@ -117,6 +117,7 @@ impl Item {
             Self::Gap(gap) => gap.to.as_ref(),
             Self::Beat(beat) => Some(&beat.position),
             Self::Snapshot(progress) => progress.position.as_ref(),
+            Self::Redefined(position) => Some(position),
             Self::Warning(_) | Self::Held { .. } => None,
         }
     }
@@ -151,6 +152,9 @@ pub enum Item {
     Batch(Batch),
     /// A definition changed.
     Schema(SchemaChange),
+    /// A definition that concerns no table that is followed, such as that of a view, changed before this position; never leaves the
+    /// engine.
+    Redefined(Arc<str>),
     /// Changes may be missing.
     Gap(Gap),
     /// The source lives, and everything before a moment has been handed over.

@@ -54,7 +54,11 @@ pub async fn read(mut connector: MysqlConnector, columns: Vec<Column>, patience:
                 Item::Batch(batch) => reader.take(&batch),
                 Item::Gap(gap) => panic!("{gap:?}"),
                 Item::Warning(warning) => panic!("{warning}"),
-                Item::Schema(_) | Item::Beat(_) | Item::Snapshot(_) | Item::Held { .. } => {}
+                Item::Schema(_)
+                | Item::Redefined(_)
+                | Item::Beat(_)
+                | Item::Snapshot(_)
+                | Item::Held { .. } => {}
             }
         }
         reader.seen

@@ -60,6 +60,8 @@ pub struct Plan {
     pub parameters: usize,
     /// What it looks up, where many look-ups can be asked as one.
     pub point: Option<Point>,
+    /// The views that it reads, with the definitions that were taken to be theirs.
+    pub views: Vec<(TableName, String)>,
 }
 
 impl Plan {
@@ -70,6 +72,7 @@ impl Plan {
             open: Vec::new(),
             names: BTreeSet::new(),
             lacks: Vec::new(),
+            views: Vec::new(),
         };
         if let Err(refusal) = making.template(template, database, 0) {
             return Planned::Refused(refusal);
@@ -89,6 +92,7 @@ impl Plan {
             open: making.open,
             names: making.names.into_iter().collect(),
             parameters: template.parameters,
+            views: making.views,
         })
     }
 
@@ -134,6 +138,7 @@ struct Making<'a> {
     open: Vec<Open>,
     names: BTreeSet<TableName>,
     lacks: Vec<TableName>,
+    views: Vec<(TableName, String)>,
 }
 
 impl Making<'_> {
@@ -169,6 +174,15 @@ impl Making<'_> {
                 Some(TableFacts::View(definition)) => {
                     let view = Template::parse(definition)
                         .map_err(|why| Uncacheable::because(format!("of the view {name}: {}", why.0)))?;
+                    let entry = (name, definition.clone());
+                    if !self.views.contains(&entry) {
+                        self.views.push(entry);
+                    }
+                    // Another view of that name reads other tables.
+                    self.push(Open {
+                        table: Dependency::on_definitions().table,
+                        equalities: Vec::new(),
+                    });
                     self.template(&view, Some(of), depth + 1)?;
                 }
                 Some(TableFacts::Base {

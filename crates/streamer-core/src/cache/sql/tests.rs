@@ -78,6 +78,9 @@ fn show(dependency: &Dependency) -> String {
         .iter()
         .map(|equality| format!("{}={:?}", equality.column, equality.values))
         .collect();
+    if dependency.is_of_definitions() {
+        return "definitions".to_owned();
+    }
     format!("{}({})", dependency.table, equalities.join("&")).replace(", ", ",")
 }
 
@@ -215,8 +218,8 @@ fn what_is_cached_depends_on_what_it_reads() {
             &[],
             "d.t(id=[1]) d.u()",
         ),
-        ("SELECT * FROM v WHERE id = 3", &[], "d.t()"),
-        ("SELECT * FROM vv", &[], "d.t() d.u()"),
+        ("SELECT * FROM v WHERE id = 3", &[], "d.t() definitions"),
+        ("SELECT * FROM vv", &[], "d.t() d.u() definitions"),
         ("SELECT * FROM child WHERE id = 1", &[], "d.child(id=[1]) d.t()"),
         (
             "SELECT UPPER(name), DATE_ADD(d, INTERVAL 1 DAY), CAST(a AS CHAR) FROM t -- why\n WHERE id = 1",

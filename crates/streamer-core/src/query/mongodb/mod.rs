@@ -36,7 +36,7 @@ use super::backend::{
     Asked, Backend, Executed, Named, NamedValue, Outcome, Param, Proof, Read, Verdict, foreign_position,
     position_not_visible, wrong_kind,
 };
-use super::state::{State, definitions};
+use super::state::State;
 use crate::cache::document::hash;
 use crate::cache::{Counters, Dependency, Equality, KeyWriter, Place, Sequence, TableName, Value};
 use crate::code::Code;
@@ -262,13 +262,15 @@ impl Mongodb {
         }
         // The primary shows every definition of which an event was delivered.
         let cache = &self.state.cache;
-        let as_of = cache.need(&[definitions()]);
+        let as_of = cache.ledger().read().defined();
         let described = self.pool.describe(database, collection).await?;
         let facts = self.facts_of(database, collection, described.as_deref());
-        let mut known = self.known.lock();
-        if cache.ledger().read().last_change(&[definitions()]) > as_of {
+        let ledger = cache.ledger().read();
+        if ledger.defined() > as_of {
             return Ok(None);
         }
+        // Within the ledger's lock, under which definitions are forgotten.
+        let mut known = self.known.lock();
         if known.len() >= MAX_KNOWN {
             known.clear();
         }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use mysql_async::consts::ColumnType;
 use mysql_async::prelude::Queryable;
-use mysql_async::{Column, Conn, Row, Value as Bound};
+use mysql_async::{Column, Row, Value as Bound};
 
 use super::bound;
 use super::catalog::json_columns;
@@ -33,7 +33,7 @@ pub(super) struct Manner {
 
 /// Runs a statement.
 pub(super) async fn ask(
-    connection: &mut Conn,
+    connection: &mut impl Queryable,
     sql: &str,
     params: Vec<Bound>,
     manner: &Manner,
@@ -49,7 +49,7 @@ pub(super) async fn ask(
 /// Runs a look-up for many values: `sql` ends its rows with the value that they answer, and takes the `values`, of which some may
 /// stand twice. One answer a value, in their order; `None` where the rows do not tell.
 pub(super) async fn ask_many(
-    connection: &mut Conn,
+    connection: &mut impl Queryable,
     sql: &str,
     values: &[i128],
     manner: &Manner,
@@ -80,7 +80,7 @@ pub(super) async fn ask_many(
 }
 
 async fn rows(
-    connection: &mut Conn,
+    connection: &mut impl Queryable,
     sql: &str,
     params: Vec<Bound>,
     limit: Duration,
@@ -95,7 +95,7 @@ async fn rows(
     within(limit, answer).await
 }
 
-async fn text_json(connection: &mut Conn, columns: &[Column]) -> Result<Vec<bool>> {
+async fn text_json(connection: &mut impl Queryable, columns: &[Column]) -> Result<Vec<bool>> {
     let mut json = Vec::with_capacity(columns.len());
     let mut tables: HashMap<TableName, HashSet<String>> = HashMap::new();
     for column in columns {

@@ -2,7 +2,8 @@
 
 use std::collections::{BTreeSet, HashSet};
 
-use mysql_async::{Conn, Value};
+use mysql_async::Value;
+use mysql_async::prelude::Queryable;
 
 use super::pool::texts;
 use crate::cache::TableName;
@@ -27,7 +28,7 @@ pub(super) struct Described {
 
 /// Reads one table.
 pub(super) async fn describe(
-    connection: &mut Conn,
+    connection: &mut impl Queryable,
     name: &TableName,
     filter: &TableFilter,
 ) -> Result<Described> {
@@ -50,12 +51,20 @@ pub(super) async fn describe(
     };
     let cell = |at: usize| row.get(at).and_then(Option::as_deref).unwrap_or_default();
     let (database, table) = (cell(0), cell(1));
+    if cell(2) == "VIEW" {
+        let facts = match definition(connection, name).await? {
+            Some(definition) => TableFacts::View(definition),
+            None => obstructed("is a view whose definition is not shown to this user (SHOW VIEW)"),
+        };
+        return Ok(Described {
+            facts,
+            key: Vec::new(),
+        });
+    }
     let obstacle = match cell(2) {
         "BASE TABLE" if !filter.includes(database, table) => Some("is not followed by this source"),
         "BASE TABLE" if ENGINES.contains(&cell(3).to_lowercase().as_str()) => None,
         "BASE TABLE" => Some("is kept by an engine that is not followed"),
-        // The log reader does not tell when a view is defined anew.
-        "VIEW" => Some("is a view, whose definition may change unseen"),
         _ => Some("is not a table whose changes are logged"),
     };
     if let Some(obstacle) = obstacle {
@@ -75,6 +84,22 @@ pub(super) async fn describe(
     Ok(Described { facts, key })
 }
 
+/// What a view is, as the server prints it; `None` where there is none, or it is not shown to this user.
+pub(super) async fn definition(connection: &mut impl Queryable, name: &TableName) -> Result<Option<String>> {
+    let rows = texts(
+        connection,
+        "SELECT VIEW_DEFINITION FROM information_schema.VIEWS \
+         WHERE LOWER(TABLE_SCHEMA) = ? AND LOWER(TABLE_NAME) = ?",
+        params(name),
+    )
+    .await?;
+    let text = rows
+        .into_iter()
+        .next()
+        .and_then(|row| row.into_iter().next().flatten());
+    Ok(text.filter(|text| !text.is_empty()))
+}
+
 fn obstructed(obstacle: &str) -> TableFacts {
     TableFacts::Base {
         integers: BTreeSet::new(),
@@ -88,7 +113,10 @@ fn params(name: &TableName) -> Vec<Value> {
     vec![Value::from(database), Value::from(table)]
 }
 
-async fn columns(connection: &mut Conn, name: &TableName) -> Result<(BTreeSet<String>, Vec<String>)> {
+async fn columns(
+    connection: &mut impl Queryable,
+    name: &TableName,
+) -> Result<(BTreeSet<String>, Vec<String>)> {
     let rows = texts(
         connection,
         "SELECT LOWER(COLUMN_NAME), DATA_TYPE, COLUMN_KEY FROM information_schema.COLUMNS \
@@ -118,7 +146,7 @@ async fn columns(connection: &mut Conn, name: &TableName) -> Result<(BTreeSet<St
 
 /// Tables from which foreign keys reach this one, over any number of steps; and one of them that is not followed.
 async fn parents(
-    connection: &mut Conn,
+    connection: &mut impl Queryable,
     name: &TableName,
     filter: &TableFilter,
 ) -> Result<(Vec<TableName>, Option<String>)> {
@@ -154,7 +182,10 @@ async fn parents(
 }
 
 /// Columns of a MariaDB table that hold JSON: text with a check that says so.
-pub(super) async fn json_columns(connection: &mut Conn, name: &TableName) -> Result<HashSet<String>> {
+pub(super) async fn json_columns(
+    connection: &mut impl Queryable,
+    name: &TableName,
+) -> Result<HashSet<String>> {
     let rows = texts(
         connection,
         "SELECT CHECK_CLAUSE FROM information_schema.CHECK_CONSTRAINTS \

@@ -11,7 +11,6 @@ use crate::cache::TableName;
 use crate::cache::sql::{Catalog, Plan, Planned, TableFacts, Template};
 use crate::error::Result;
 use crate::query::backend::Proof;
-use crate::query::state::definitions;
 
 /// Most plans that are kept.
 const MAX_PLANS: usize = 10_000;
@@ -26,7 +25,17 @@ struct Known {
     keys: HashMap<TableName, Vec<String>>,
 }
 
-/// What is known of definitions.
+impl Known {
+    fn remember(&mut self, sql: &str, made: Made) -> Made {
+        if self.plans.len() >= MAX_PLANS {
+            self.plans.clear();
+        }
+        self.plans.insert(sql.into(), made.clone());
+        made
+    }
+}
+
+/// What is known of definitions. The ledger's lock is taken before this one.
 #[derive(Default)]
 pub(super) struct Plans(Mutex<Known>);
 
@@ -53,13 +62,23 @@ impl Plans {
         Some((facts, known.keys.get(name).cloned().unwrap_or_default()))
     }
 
-    fn remember(&self, sql: &str, plan: Made) -> Made {
+    fn remember(&self, sql: &str, made: Made) -> Made {
+        self.0.lock().remember(sql, made)
+    }
+
+    /// Makes a plan from what is known, or says which tables are not.
+    fn make(
+        &self,
+        sql: &str,
+        template: &Template,
+        database: Option<&str>,
+    ) -> std::result::Result<Made, Vec<TableName>> {
         let mut known = self.0.lock();
-        if known.plans.len() >= MAX_PLANS {
-            known.plans.clear();
-        }
-        known.plans.insert(sql.into(), plan.clone());
-        plan
+        Ok(match Plan::make(template, database, &known.catalog) {
+            Planned::Ready(plan) => known.remember(sql, Ok(Arc::new(plan))),
+            Planned::Refused(why) => known.remember(sql, Err(why.0.into())),
+            Planned::Lacks(names) => return Err(names),
+        })
     }
 }
 
@@ -74,15 +93,10 @@ impl Mysql {
             Err(why) => return Ok(self.plans.remember(sql, Err(why.0.into()))),
         };
         loop {
-            let planned = {
-                let known = self.plans.0.lock();
-                Plan::make(&template, self.config.database.as_deref(), &known.catalog)
-            };
-            match planned {
-                Planned::Ready(plan) => return Ok(self.plans.remember(sql, Ok(Arc::new(plan)))),
-                Planned::Refused(why) => return Ok(self.plans.remember(sql, Err(why.0.into()))),
-                Planned::Lacks(names) => {
-                    for name in names {
+            match self.plans.make(sql, &template, self.config.database.as_deref()) {
+                Ok(made) => return Ok(made),
+                Err(lacking) => {
+                    for name in lacking {
                         if !self.learn(name).await? {
                             return Ok(Err("definitions change at this moment".into()));
                         }
@@ -95,7 +109,7 @@ impl Mysql {
     /// Reads a definition, by the same rule as rows; false where it cannot be proved to be the newest.
     pub(super) async fn learn(&self, name: TableName) -> Result<bool> {
         let cache = &self.state.cache;
-        let need = cache.need(&[definitions()]);
+        let need = cache.ledger().read().defined();
         let (site, Some(Proof { as_of, .. })) = self.proved(need).await? else {
             return Ok(false);
         };
@@ -104,10 +118,12 @@ impl Mysql {
             describe(&mut connection, &name, &self.state.filter).await?
         };
         let Described { facts, key } = described;
-        let mut known = self.plans.0.lock();
-        if cache.ledger().read().last_change(&[definitions()]) > as_of {
+        let ledger = cache.ledger().read();
+        if ledger.defined() > as_of {
             return Ok(false);
         }
+        // Within the ledger's lock, under which definitions are forgotten.
+        let mut known = self.plans.0.lock();
         known.keys.insert(name.clone(), key);
         known.catalog.insert(name, facts);
         Ok(true)

@@ -4,7 +4,7 @@ use std::sync::OnceLock;
 use std::time::Duration;
 
 use mysql_async::prelude::Queryable;
-use mysql_async::{Conn, OptsBuilder, Pool, PoolConstraints, PoolOpts, Value};
+use mysql_async::{Conn, OptsBuilder, Pool, PoolConstraints, PoolOpts, Transaction, TxOpts, Value};
 use tokio::time::timeout;
 
 use crate::config::{MysqlConfig, PoolConfig, TlsMode};
@@ -138,9 +138,19 @@ pub(super) async fn within<T>(
     }
 }
 
+/// Begins a transaction; where it is dropped, the pool rolls it back.
+pub(super) async fn transaction(connection: &mut Conn, options: TxOpts) -> Result<Transaction<'_>> {
+    within(STATEMENT, connection.start_transaction(options)).await
+}
+
+/// Ends a transaction that only read.
+pub(super) async fn finish(transaction: Transaction<'_>) -> Result<()> {
+    within(STATEMENT, transaction.commit()).await
+}
+
 /// Rows of a statement of ours, as text.
 pub(super) async fn texts(
-    connection: &mut Conn,
+    connection: &mut impl Queryable,
     sql: &str,
     params: Vec<Value>,
 ) -> Result<Vec<Vec<Option<String>>>> {

@@ -10,11 +10,12 @@
 
 use std::time::Duration;
 
-use mysql_async::Conn;
+use mysql_async::prelude::Queryable;
+use mysql_async::{Conn, TxOpts};
 use parking_lot::{RwLock, RwLockReadGuard, RwLockWriteGuard};
 use tokio::time::{Instant, sleep};
 
-use super::pool::texts;
+use super::pool::{finish, texts, transaction};
 use crate::cache::{Era, Ledger, Place, Reach, Sequence};
 use crate::error::Result;
 use crate::offset::{GtidSet, MariadbGtid};
@@ -74,7 +75,7 @@ pub(super) async fn is_server(connection: &mut Conn, means: Means, server: Optio
     Ok(found.is_none_or(|found| found == server))
 }
 
-async fn one(connection: &mut Conn, sql: &str) -> Result<String> {
+async fn one(connection: &mut impl Queryable, sql: &str) -> Result<String> {
     let rows = texts(connection, sql, Vec::new()).await?;
     Ok(rows
         .into_iter()
@@ -225,14 +226,12 @@ async fn snapshot(
             (mark, place)
         }
     };
-    texts(
-        connection,
-        "START TRANSACTION WITH CONSISTENT SNAPSHOT",
-        Vec::new(),
-    )
-    .await?;
-    let rows = texts(connection, "SHOW STATUS LIKE 'binlog_snapshot_%'", Vec::new()).await?;
-    texts(connection, "COMMIT", Vec::new()).await?;
+    let mut options = TxOpts::default();
+    options.with_consistent_snapshot(true);
+    // Where this is given up in the middle, the pool ends it: nobody else reads in an old snapshot.
+    let mut snapshot = transaction(connection, options).await?;
+    let rows = texts(&mut snapshot, "SHOW STATUS LIKE 'binlog_snapshot_%'", Vec::new()).await?;
+    finish(snapshot).await?;
     let value = |name: &str| {
         let of = |row: &&Vec<Option<String>>| {
             row.first()

@@ -109,7 +109,7 @@ fn tables_of(happened: &Happened) -> impl Iterator<Item = &TableName> {
         | Happened::Truncated(table)
         | Happened::RowsReplaced(table) => (Some(table), None),
         Happened::Renamed(from, to) => (Some(from), Some(to)),
-        Happened::DatabaseChanged(_) | Happened::AllLost => (None, None),
+        Happened::DatabaseChanged(_) | Happened::ViewsChanged | Happened::AllLost => (None, None),
     };
     first.into_iter().chain(second)
 }

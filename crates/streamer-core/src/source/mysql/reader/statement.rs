@@ -107,13 +107,21 @@ impl Reader {
             .open
             .as_ref()
             .is_some_and(|open| open.delivery != Deliver::Nothing);
-        if is_delivered {
-            self.report(&happened, &logged);
+        if !is_delivered {
+            return;
+        }
+        let is_told =
+            happened.iter().any(|what| *what != Happened::ViewsChanged) && self.report(&happened, &logged);
+        // Whatever has another name, or is not known, may be a view.
+        let redefines = |what: &Happened| !matches!(what, Happened::Truncated(_) | Happened::RowsReplaced(_));
+        if !is_told && happened.iter().any(redefines) {
+            let position = self.position_after_open();
+            self.behind.push_back(Item::Redefined(position));
         }
     }
 
-    /// Changes of whole tables, and the `schema` event behind them.
-    fn report(&mut self, happened: &[Happened], logged: &LoggedStatement) {
+    /// Changes of whole tables, and the `schema` event behind them; false where they concern no table that is followed.
+    fn report(&mut self, happened: &[Happened], logged: &LoggedStatement) -> bool {
         if let Some(open) = &mut self.open {
             open.changes_tables = true;
         }
@@ -126,6 +134,7 @@ impl Reader {
                     ((database.clone(), None), included)
                 }
                 Happened::AllLost => ((logged.database.as_str().into(), None), true),
+                Happened::ViewsChanged => continue,
                 Happened::Changed(table)
                 | Happened::Lost(table)
                 | Happened::Dropped(table)
@@ -151,6 +160,7 @@ impl Reader {
                 Happened::Changed(_)
                 | Happened::Lost(_)
                 | Happened::DatabaseChanged(_)
+                | Happened::ViewsChanged
                 | Happened::AllLost => {}
             }
             if !concerns.contains(&subject) {
@@ -159,6 +169,7 @@ impl Reader {
         }
         // The position after the statement is known when its transaction has ended, which is at once: DDL commits.
         let position = self.position_after_open();
+        let is_told = !concerns.is_empty();
         for (database, table) in concerns {
             self.behind.push_back(Item::Schema(SchemaChange {
                 database,
@@ -167,6 +178,7 @@ impl Reader {
                 position: position.clone(),
             }));
         }
+        is_told
     }
 
     /// Rows of partitions or tablespaces came or went, and the log does not hold them.

@@ -42,6 +42,8 @@ pub enum Happened {
     RowsReplaced(TableName),
     /// A database was created, altered or dropped.
     DatabaseChanged(Arc<str>),
+    /// A view may be another one.
+    ViewsChanged,
     /// Nothing is known of any table any more.
     AllLost,
 }
@@ -202,6 +204,7 @@ impl Catalog {
                 happened.push(Happened::DatabaseChanged(database));
             }
             Effect::DatabaseCharset { .. } => self.change_database(effect, session, happened),
+            Effect::Views => happened.push(Happened::ViewsChanged),
             Effect::Unclear { tables } => self.lose(tables, happened),
         }
     }

@@ -180,6 +180,8 @@ pub enum Effect {
         /// What it says of its character set.
         charset: CharsetWord,
     },
+    /// A view may be there now, be another one, or be gone.
+    Views,
     /// Not understood: the definitions of these tables are not known any more. None named: of all tables.
     Unclear {
         /// The tables.
@@ -212,7 +214,7 @@ impl Statement {
                     tables.extend(unclear);
                     continue;
                 }
-                Effect::DatabaseDropped { .. } | Effect::DatabaseCharset { .. } => continue,
+                Effect::DatabaseDropped { .. } | Effect::DatabaseCharset { .. } | Effect::Views => continue,
             };
             tables.extend(named.into_iter().flatten());
         }
@@ -346,7 +348,7 @@ impl Reader<'_, '_> {
         if self.cursor.take("unique") {
             return self.create_unique();
         }
-        self.cursor.is_any(OTHER_OBJECTS).then_some(())
+        self.other_object()
     }
 
     fn create_table(&mut self, or_replace: bool) -> Option<()> {
@@ -466,7 +468,7 @@ impl Reader<'_, '_> {
         if self.cursor.is("sequence") {
             return Some(());
         }
-        self.cursor.is_any(OTHER_OBJECTS).then_some(())
+        self.other_object()
     }
 
     fn alter_table(&mut self) -> Option<()> {
@@ -541,6 +543,14 @@ impl Reader<'_, '_> {
                 changes: Alteration(vec![change]),
             });
             return Some(());
+        }
+        self.other_object()
+    }
+
+    /// What is no table. DEFINER, ALGORITHM and SQL SECURITY stand in front of views, and some of them in front of others too.
+    fn other_object(&mut self) -> Option<()> {
+        if self.cursor.is_any(&["view", "algorithm", "definer", "sql"]) {
+            self.effects.push(Effect::Views);
         }
         self.cursor.is_any(OTHER_OBJECTS).then_some(())
     }
