@@ -52,6 +52,8 @@ pub struct Running {
     pub loads: crate::queries::Loads,
     /// Questions that may be given up.
     pub open: crate::queries::Open,
+    /// Questions that are under way.
+    pub asked: crate::queries::Asked,
     /// What memory gave last.
     pub found: crate::answers::LastFound,
     /// Held from the start to the end of the stop.
@@ -133,6 +135,7 @@ impl Engine {
             sources,
             loads: crate::queries::Loads::default(),
             open: crate::queries::Open::default(),
+            asked: crate::queries::Asked::default(),
             found: crate::answers::LastFound::default(),
             lease: Mutex::new(None),
         });
@@ -168,6 +171,7 @@ impl Engine {
             for queries in running.sources.all() {
                 queries.close().await;
             }
+            running.asked.end().await;
             deferred.resolve(|_| Ok(()));
         });
         Ok(promise)

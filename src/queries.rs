@@ -13,8 +13,10 @@ use napi_derive::napi;
 use streamer_core::cache::{Grounds, Sequence, Value};
 use streamer_core::code::Code;
 use streamer_core::error::Error;
-use streamer_core::query::{Named, NamedValue, Param, Proof, Queries, QueryOptions, Read};
+use streamer_core::query::{Named, NamedValue, Param, Proof, Queries, QueryOptions, Read, closed};
 use tokio::sync::oneshot;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 
 use crate::answers::Answer;
 use crate::engine::Engine;
@@ -71,6 +73,22 @@ impl Loads {
 
     fn with<T>(&self, run: impl FnOnce(&mut HashMap<u64, Load>) -> T) -> T {
         run(&mut self.open.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+/// Questions that are under way.
+#[derive(Default)]
+pub struct Asked {
+    tasks: TaskTracker,
+    ended: CancellationToken,
+}
+
+impl Asked {
+    /// Answers all that are left: the connections are closed.
+    pub async fn end(&self) {
+        self.ended.cancel();
+        self.tasks.close();
+        self.tasks.wait().await;
     }
 }
 
@@ -231,12 +249,19 @@ impl Engine {
     {
         let lease = self.running.lease()?;
         let (deferred, promise) = env.create_deferred()?;
-        lease.handle().spawn(async move {
-            match future.await {
+        let asked = &self.running.asked;
+        let ended = asked.ended.clone();
+        lease.handle().spawn(asked.tasks.track_future(async move {
+            let outcome = tokio::select! {
+                biased;
+                outcome = future => outcome,
+                () = ended.cancelled() => Err(closed()),
+            };
+            match outcome {
                 Ok(value) => deferred.resolve(move |_| Ok(value)),
                 Err(error) => deferred.reject(thrown(&error)),
             }
-        });
+        }));
         Ok(promise)
     }
 }

@@ -112,6 +112,120 @@ for (const kind of /** @type {const} */ (['mysql', 'mariadb'])) {
     await pair.end()
   })
 
+  test(`a host that falls silent holds up nothing once another one is read (${kind})`, async () => {
+    const pair = await replicated(kit, kind, 81)
+    const { first, writer, replica } = pair
+    await writer.query('CREATE TABLE shop.t (id INT PRIMARY KEY, v INT NOT NULL)')
+    const { streamer, told, value } = await opened(pair.url)
+    await streamer.execute('INSERT INTO t VALUES (1, 1)')
+    await eventually(() => told.get(1) === 1, { what: 'the row' })
+    await warmed(streamer, () => value(1))
+    await eventually(async () => (await replica.query('SELECT v FROM shop.t'))[0].length === 1, {
+      what: 'the replica to have the row',
+    })
+    await pair.promote()
+    await first.pause()
+    await streamer.cache.clear()
+    let left = 0
+    const outcomes = [
+      ...Array.from({ length: 6 }, () => value(1)),
+      streamer.query('SELECT NOW() AS at'),
+      streamer.query('SELECT COUNT(*) AS n FROM t'),
+      streamer.execute('UPDATE t SET v = 9'),
+    ].map(outcome => {
+      left++
+      return outcome
+        .then(
+          () => 'answered',
+          error => error.code
+        )
+        .finally(() => left--)
+    })
+    await replica.query('UPDATE shop.t SET v = 2')
+    await eventually(() => told.get(1) === 2, { what: 'an event of the second host' })
+    assert.equal(await value(1), 2)
+    // Long before the 60 s that an answer may take.
+    await eventually(() => left === 0, {
+      deadlineMs: 20_000,
+      what: 'the questions to the first host to be settled',
+    })
+    for (const outcome of await Promise.all(outcomes))
+      assert.match(outcome, /answered|ERR_STREAMER_CONNECTION_LOST/)
+    await warmed(streamer, () => value(1))
+    await streamer.stop()
+    await first.resume()
+    await pair.end()
+  })
+
+  test(`connections that lead to another server prove nothing (${kind})`, async () => {
+    const pair = await replicated(kit, kind, 91)
+    const { first, second, writer, replica } = pair
+    await writer.query('CREATE TABLE shop.t (id INT PRIMARY KEY, v INT NOT NULL)')
+    await writer.query('INSERT INTO shop.t VALUES (1, 1)')
+    await eventually(async () => (await replica.query('SELECT v FROM shop.t'))[0].length === 1, {
+      what: 'the replica to have the row',
+    })
+    await pair.promote()
+    const proxy = await kit.proxy(first)
+    const { streamer, told, value } = await opened(`${proxy.url}/shop`)
+    await warmed(streamer, () => value(1))
+    await writer.query('UPDATE shop.t SET v = 2')
+    await eventually(() => told.get(1) === 2, { what: 'the event' })
+    await warmed(streamer, () => value(1))
+    // New connections only, as behind a name with two addresses; that of the log stays.
+    await proxy.lead(second)
+    const ask = index => streamer.query('SELECT id, v FROM t WHERE v > ?', [-index])
+    const rows = await Promise.all(Array.from({ length: 8 }, (_, index) => ask(index)))
+    const foreign = rows.filter(([row]) => /** @type {any} */ (row).v === 1).length
+    assert.ok(foreign > 0, 'no connection led to the other server: nothing was tested')
+    assert.equal(await value(1), 2)
+    const { hits } = streamer.cache.stats()
+    for (let index = 0; index < 8; index++) if (/** @type {any} */ (rows[index][0]).v === 1) await ask(index)
+    assert.equal(streamer.cache.stats().hits, hits, 'what another server said was kept')
+    assert.ok(streamer.cache.stats().unproved >= foreign)
+    await streamer.stop()
+    await pair.end()
+  })
+
+  test(`stop() settles what is still asked, and nothing is asked afterwards (${kind})`, async () => {
+    const pair = await replicated(kit, kind, 101)
+    const { first, writer, replica } = pair
+    await writer.query('CREATE TABLE shop.t (id INT PRIMARY KEY, v INT NOT NULL)')
+    const { streamer, told, value } = await opened(pair.url)
+    await streamer.execute('INSERT INTO t VALUES (1, 1)')
+    await eventually(async () => (await replica.query('SELECT v FROM shop.t'))[0].length === 1, {
+      what: 'the replica to have the row',
+    })
+    const slow = streamer.query('SELECT SLEEP(20) AS s')
+    slow.catch(() => {})
+    const running = "SELECT id FROM information_schema.processlist WHERE info LIKE 'SELECT SLEEP(20)%'"
+    await eventually(async () => (await writer.query(running))[0].length > 0, {
+      what: 'the slow query to run',
+    })
+    // Nothing is asked between the reader's move and the stop.
+    await first.pause()
+    await pair.promote()
+    await replica.query('UPDATE shop.t SET v = 2')
+    await eventually(() => told.get(1) === 2, { what: 'an event of the second host' })
+    const lost = { code: 'ERR_STREAMER_CONNECTION_LOST' }
+    await assert.rejects(slow, lost)
+    await streamer.stop()
+    await assert.rejects(value(2), { ...lost, message: /closed/ })
+    await assert.rejects(streamer.execute('UPDATE t SET v = 99'), { ...lost, message: /closed/ })
+    assert.deepEqual((await replica.query('SELECT v FROM shop.t'))[0], [{ v: 2 }])
+    // What runs at the stop is settled as well.
+    const late = await opened(`${pair.second.url}/shop`)
+    const asked = late.streamer.query('SELECT SLEEP(20) AS s')
+    asked.catch(() => {})
+    await eventually(async () => (await replica.query(running))[0].length > 0, {
+      what: 'the slow query to run',
+    })
+    await late.streamer.stop()
+    await assert.rejects(asked, { ...lost, message: /closed/ })
+    await first.resume()
+    await pair.end()
+  })
+
   test(`a replica is waited for until it has the write that a position names (${kind})`, async () => {
     const pair = await replicated(kit, kind, 71)
     const { second, writer, replica } = pair

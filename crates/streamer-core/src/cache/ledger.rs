@@ -302,6 +302,7 @@ impl Ledger {
     /// The log is read through another connection, perhaps of another server: nothing that was asked before proves anything now.
     pub fn reconnect(&mut self) -> Era {
         self.everything();
+        self.visible = 0;
         self.era += 1;
         self.era
     }

@@ -180,6 +180,9 @@ pub(super) trait Backend: Send + Sync {
     /// Puts into a key what beside the read decides on its answer: who asks, and where.
     fn identify(&self, key: &mut KeyWriter);
 
+    /// The source streams, perhaps from another host: nobody is to wait for the one before. Must be called on a tokio runtime.
+    fn connected(&self) {}
+
     /// Definitions may have changed: what is known of them is asked for anew.
     fn forget_definitions(&self);
 
@@ -237,6 +240,20 @@ pub(super) fn foreign_position() -> Error {
         Code::PositionInvalid,
         "The position in `after` was expected to be one of this source, it is one of another.",
     )
+}
+
+/// The streamer was stopped.
+pub fn closed() -> Error {
+    Error::new(Code::ConnectionLost, "The connections for queries are closed.")
+}
+
+/// Another host is read now.
+pub(super) fn left() -> Error {
+    Error::new(
+        Code::ConnectionLost,
+        "The server that was asked is not the one any more whose log is read.",
+    )
+    .with_advice("Ask again; the one that took over is asked.")
 }
 
 /// No connection came free in time. `all`: how many there are, in words.

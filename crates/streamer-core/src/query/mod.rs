@@ -13,7 +13,8 @@
 //! - While the source does not stream, or was silent for longer than the heartbeat allows, nothing is kept.
 //!
 //! # Relies on
-//! One server: the source's log and the pool's reads are of the same one. A source with several addresses is not cached.
+//! One server: the source's log and the pool's reads are of the same one, which of several hosts is the one that the reader chose
+//! (`mysql/site.rs`).
 
 mod backend;
 mod figures;
@@ -30,7 +31,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-pub use backend::{Executed, Named, NamedValue, Param, Proof, Read};
+pub use backend::{Executed, Named, NamedValue, Param, Proof, Read, closed};
 pub use mysql::SETTLE;
 pub use service::Queries;
 

@@ -92,6 +92,8 @@ impl Queries {
             // Before anybody sees the new era: what is proved in it is proved of this host.
             self.state.connected(host, era);
         }
+        self.unsettled.store(0, Ordering::Relaxed);
+        self.backend.connected();
     }
 
     pub(super) fn polls(&self, is_polled: bool) {
@@ -243,6 +245,9 @@ impl Queries {
     pub async fn query(&self, read: &Read, options: &QueryOptions) -> Outcome {
         if let Some(after) = &options.after {
             let position = Position::parse(after)?;
+            if self.state.settings.is_some() && !self.backend.shows_delivered() {
+                self.settle().await?;
+            }
             self.count(|counters| &counters.loads);
             return self.backend.run_after(read, position).await;
         }

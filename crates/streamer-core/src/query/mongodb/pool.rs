@@ -14,7 +14,7 @@ use tokio::time::timeout;
 use crate::code::Code;
 use crate::config::{Heartbeat, MongodbConfig, PoolConfig};
 use crate::error::{Error, Result};
-use crate::query::backend::{busy, late};
+use crate::query::backend::{busy, closed, late};
 use crate::source::mongodb::{Connected, client_error, connect_pool};
 
 /// Most connections to each server, where the URL does not say (`maxPoolSize`).
@@ -82,10 +82,7 @@ impl Pool {
     async fn permit(&self) -> Result<SemaphorePermit<'_>> {
         match timeout(self.limits.wait, self.permits.acquire()).await {
             Ok(Ok(permit)) => Ok(permit),
-            Ok(Err(_)) => Err(Error::new(
-                Code::ConnectionLost,
-                "The connections for queries are closed.",
-            )),
+            Ok(Err(_)) => Err(closed()),
             Err(_) => Err(busy(self.limits.wait, &format!("all {}", self.most()))),
         }
     }

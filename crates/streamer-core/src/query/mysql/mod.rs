@@ -18,13 +18,13 @@ use mysql_async::prelude::Queryable;
 use mysql_async::{TxOpts, Value as Bound};
 
 use self::answer::Manner;
-use self::gather::{Gather, Look};
+use self::gather::Look;
 use self::plans::Plans;
 use self::pool::{finish, texts, transaction, within};
-use self::proof::{Books, Means, Shown, is_server, prove};
+use self::proof::{Books, Means, Shown, prove, shows_executed, shows_logged};
 use self::site::{Site, Sites};
 use super::backend::{
-    Asked, Backend, Executed, Named, Outcome, Param, Proof, Read, Verdict, foreign_position,
+    Asked, Backend, Executed, Named, Outcome, Param, Proof, Read, Verdict, foreign_position, left,
     position_not_visible, wrong_kind,
 };
 use super::state::State;
@@ -45,6 +45,20 @@ const PROOF: Duration = Duration::from_secs(10);
 /// Age at which what is known to be visible is asked for again, where answers are shared.
 const REACH_AGE: Duration = Duration::from_millis(500);
 
+/// First and longest pause between two looks for a position.
+const AFTER_PAUSE: Duration = Duration::from_millis(1);
+const LAST_AFTER_PAUSE: Duration = Duration::from_millis(20);
+
+/// What a position asks of the server.
+enum After {
+    /// These are executed (MySQL).
+    Executed(GtidSet),
+    /// These are in the log, and everything in it is visible (MariaDB).
+    Logged(Vec<MariadbGtid>),
+    /// Time has passed (MySQL without GTIDs).
+    Settled,
+}
+
 /// Reads of one server.
 pub(super) struct Mysql {
     state: Arc<State>,
@@ -52,8 +66,6 @@ pub(super) struct Mysql {
     limits: PoolConfig,
     plans: Plans,
     sites: Sites,
-    proving: tokio::sync::Mutex<()>,
-    gather: Gather,
 }
 
 /// A parameter as the driver takes it.
@@ -90,19 +102,21 @@ impl Mysql {
             limits,
             plans: Plans::default(),
             sites: Sites::default(),
-            proving: tokio::sync::Mutex::new(()),
-            gather: Gather::default(),
         }
     }
 
-    /// The server to ask, and the era in which what it proves counts.
-    fn site(&self) -> (Arc<Site>, Era) {
+    /// The server to ask.
+    fn site(&self) -> Result<Arc<Site>> {
         self.sites.now(&self.state, &self.config, self.limits)
     }
 
+    fn books(&self, site: &Site) -> Books<'_> {
+        Books::new(self.state.cache.ledger(), site.era)
+    }
+
     /// What is proved already of everything that is asked of the site afterwards, where that is enough.
-    fn proof(&self, site: &Site, books: Books<'_>, need: Sequence) -> Option<Proof> {
-        let ledger = books.read()?;
+    fn proof(&self, site: &Site, need: Sequence) -> Option<Proof> {
+        let ledger = self.books(site).read()?;
         // Also where no change waits for it: so that what is shared reaches far.
         let wants_reach = site.known_means() != Some(Means::Time) && ledger.is_reach_older_than(REACH_AGE);
         (ledger.visible() >= need && !wants_reach).then(|| proof_of(site, &ledger))
@@ -112,35 +126,41 @@ impl Mysql {
     /// that site.
     async fn proved(&self, need: Sequence) -> Result<(Arc<Site>, Option<Proof>)> {
         loop {
-            let (site, era) = self.site();
-            let books = Books::new(self.state.cache.ledger(), era);
-            if let Some(proof) = self.proof(&site, books, need) {
+            let site = self.site()?;
+            if let Some(proof) = self.proof(&site, need) {
                 return Ok((site, Some(proof)));
             }
-            let shown = self.look(&site, books, need).await?;
-            let proof = books.read().map(|ledger| proof_of(&site, &ledger));
+            let Some(shown) = site.until_left(self.look(&site, need)).await else {
+                continue;
+            };
+            let shown = shown?;
+            let proof = self.books(&site).read().map(|ledger| proof_of(&site, &ledger));
             match (shown, proof) {
                 (Shown::Proved, Some(proof)) => return Ok((site, Some(proof))),
                 (Shown::Unproved, Some(_)) => return Ok((site, None)),
-                // Of a server that is read no more.
+                // Of a connection to the log that is no more.
                 (Shown::Outdated, _) | (_, None) => {}
             }
         }
     }
 
     /// Asks the site for a proof.
-    async fn look(&self, site: &Site, books: Books<'_>, need: Sequence) -> Result<Shown> {
+    async fn look(&self, site: &Site, need: Sequence) -> Result<Shown> {
         // One proof serves all who wait for it.
-        let _turn = self.proving.lock().await;
-        if self.proof(site, books, need).is_some() {
+        let _turn = site.proving.lock().await;
+        if self.proof(site, need).is_some() {
             return Ok(Shown::Proved);
+        }
+        let books = self.books(site);
+        if books.read().is_none() {
+            return Ok(Shown::Outdated);
         }
         Counters::add(&self.state.cache.counters.proofs);
         let mut connection = site.connections.reader().await?;
-        let means = site.means(&mut connection).await?;
-        if !is_server(&mut connection, means, site.host.server.as_deref()).await? {
+        if !site.is_at(&connection) {
             return Ok(Shown::Unproved);
         }
+        let means = site.means(&mut connection).await?;
         let deadline = tokio::time::Instant::now() + PROOF;
         prove(&mut connection, means, books, need, deadline).await
     }
@@ -153,7 +173,8 @@ impl Mysql {
         }
     }
 
-    async fn answer(&self, site: &Site, read: &Read) -> Outcome {
+    /// An answer of the site, and whether it is of the server that is meant.
+    async fn answer(&self, site: &Site, read: &Read) -> Result<(Value, bool)> {
         let (sql, params) = statement(read)?;
         // What is not known to be a plain read may leave something in its session.
         let is_plain = self.plans.known(sql).is_some() || Template::parse(sql).is_ok();
@@ -164,22 +185,46 @@ impl Mysql {
         // Which columns hold JSON depends on the server, and is asked with its means.
         let means = site.means(&mut connection).await?;
         let manner = self.manner(means);
-        answer::ask(&mut connection, sql, bound_all(params), &manner).await
+        let value = answer::ask(&mut connection, sql, bound_all(params), &manner).await?;
+        Ok((value, site.is_at(&connection)))
     }
 
     /// Answers a read by the rule.
     async fn ask_one(&self, read: &Read, need: Sequence) -> Result<Asked> {
-        let (site, proof) = self.proved(need).await?;
-        let value = self.answer(&site, read).await?;
-        Ok(Asked { value, proof })
+        loop {
+            let (site, proof) = self.proved(need).await?;
+            if let Some(answer) = site.until_left(self.answer(&site, read)).await {
+                let (value, is_there) = answer?;
+                let proof = proof.filter(|_| is_there);
+                return Ok(Asked { value, proof });
+            }
+        }
     }
 
-    /// The same, through views. Within a transaction no view that was read can be defined anew, so what is shown there as its definition
-    /// is the one that was used; the log may tell of another one only afterwards (MariaDB), so nothing else proves it.
+    /// The same, through views.
     async fn ask_views(&self, read: &Read, need: Sequence, views: &[(TableName, String)]) -> Result<Asked> {
+        loop {
+            let (site, proof) = self.proved(need).await?;
+            if let Some(answer) = site.until_left(self.answer_views(&site, read, views)).await {
+                let (value, is_proved) = answer?;
+                let proof = proof.filter(|_| is_proved);
+                return Ok(Asked { value, proof });
+            }
+        }
+    }
+
+    /// An answer through views, and whether they are the ones that were taken for them. Within a transaction no view that was read can
+    /// be defined anew, so what is shown there as its definition is the one that was used. Nothing else would prove it: the log may tell
+    /// of another one only afterwards (MariaDB).
+    async fn answer_views(
+        &self,
+        site: &Site,
+        read: &Read,
+        views: &[(TableName, String)],
+    ) -> Result<(Value, bool)> {
         let (sql, params) = statement(read)?;
-        let (site, proof) = self.proved(need).await?;
         let mut connection = site.connections.reader().await?;
+        let is_there = site.is_at(&connection);
         let means = site.means(&mut connection).await?;
         let mut transaction = transaction(&mut connection, TxOpts::default()).await?;
         let value = answer::ask(&mut transaction, sql, bound_all(params), &self.manner(means)).await?;
@@ -188,10 +233,7 @@ impl Mysql {
             are_same &= catalog::definition(&mut transaction, name).await?.as_ref() == Some(definition);
         }
         finish(transaction).await?;
-        Ok(Asked {
-            value,
-            proof: proof.filter(|_| are_same),
-        })
+        Ok((value, is_there && are_same))
     }
 
     /// Answers look-ups by the same rule: what is proved is what the one needs that needs most.
@@ -203,7 +245,9 @@ impl Mysql {
         if looks.len() > 1 {
             let need = looks.iter().map(|look| look.need).max().unwrap_or_default();
             let (site, proof) = self.proved(need).await?;
-            if let Some(values) = self.answer_many(&site, point, &looks).await? {
+            let answers = site.until_left(self.answer_many(&site, point, &looks)).await;
+            if let Some((values, is_there)) = answers.transpose()?.flatten() {
+                let proof = proof.filter(|_| is_there);
                 for _ in &looks {
                     Counters::add(&self.state.cache.counters.gathered);
                 }
@@ -221,7 +265,12 @@ impl Mysql {
         Ok(answers)
     }
 
-    async fn answer_many(&self, site: &Site, point: &Point, looks: &[Look]) -> Result<Option<Vec<Value>>> {
+    async fn answer_many(
+        &self,
+        site: &Site,
+        point: &Point,
+        looks: &[Look],
+    ) -> Result<Option<(Vec<Value>, bool)>> {
         let (sql, parameters) = point.statement(looks.len());
         let mut values: Vec<i128> = looks.iter().map(|look| look.value).collect();
         if let Some(last) = values.last().copied() {
@@ -229,53 +278,69 @@ impl Mysql {
         }
         let mut connection = site.connections.reader().await?;
         let means = site.means(&mut connection).await?;
-        answer::ask_many(&mut connection, &sql, &values, &self.manner(means)).await
+        let found = answer::ask_many(&mut connection, &sql, &values, &self.manner(means)).await?;
+        Ok(found.map(|found| (found, site.is_at(&connection))))
     }
 
+    /// Answers with what holds a position. Nobody keeps a connection while it is waited for.
     async fn answer_after(&self, read: &Read, position: Position) -> Outcome {
-        let Position {
-            start,
-            delivered,
-            within,
-        } = position;
-        let (site, _) = self.site();
-        let mut connection = site.connections.reader().await?;
-        let means = site.means(&mut connection).await?;
-        let is_shown = match (means, delivered.unwrap_or(start)) {
-            (Means::Executed, Offset::MysqlGtid(mut set)) => {
-                // A change inside a transaction is visible with the whole of it.
-                if let Some(within) = within {
-                    set.insert(&MysqlGtid::parse(&within.transaction)?);
-                }
-                let wait = format!("SELECT WAIT_FOR_EXECUTED_GTID_SET(?, {})", PROOF.as_secs());
-                let rows = texts(&mut connection, &wait, vec![Bound::from(set.to_string())]).await?;
-                rows.first()
-                    .and_then(|row| row.first().cloned().flatten())
-                    .as_deref()
-                    == Some("0")
-            }
-            (Means::Snapshot, Offset::MariadbGtid(list)) => {
-                let mut gtids: Vec<MariadbGtid> = list.iter().copied().collect();
-                if let Some(within) = within {
-                    gtids.push(MariadbGtid::parse(&within.transaction)?);
-                }
-                proof::shows_logged(&mut connection, &gtids, tokio::time::Instant::now() + PROOF).await?
-            }
-            (Means::Time, Offset::MysqlFile { .. }) => {
-                tokio::time::sleep(SETTLE).await;
-                true
-            }
-            _ => return Err(foreign_position()),
-        };
-        if !is_shown {
-            return Err(position_not_visible(PROOF));
+        let sought = sought(position)?;
+        if matches!(sought, After::Settled) {
+            tokio::time::sleep(SETTLE).await;
         }
-        drop(connection);
-        self.answer(&site, read).await
+        let deadline = tokio::time::Instant::now() + PROOF;
+        let mut pause = AFTER_PAUSE;
+        loop {
+            let site = self.site()?;
+            let answer = site
+                .until_left(self.answer_where(&site, read, &sought, deadline))
+                .await;
+            if let Some(value) = answer.transpose()?.flatten() {
+                return Ok(value);
+            }
+            if tokio::time::Instant::now() >= deadline {
+                return Err(position_not_visible(PROOF));
+            }
+            tokio::time::sleep(pause).await;
+            pause = (pause * 2).min(LAST_AFTER_PAUSE);
+        }
+    }
+
+    /// The answer of a site that shows what is sought; `None` where it does not.
+    async fn answer_where(
+        &self,
+        site: &Site,
+        read: &Read,
+        sought: &After,
+        deadline: tokio::time::Instant,
+    ) -> Result<Option<Value>> {
+        {
+            let mut connection = site.connections.reader().await?;
+            let means = site.means(&mut connection).await?;
+            let is_shown = match (means, sought) {
+                (Means::Executed, After::Executed(gtids)) => shows_executed(&mut connection, gtids).await?,
+                (Means::Snapshot, After::Logged(gtids)) => {
+                    shows_logged(&mut connection, gtids, deadline).await?
+                }
+                (Means::Time, After::Settled) => true,
+                _ => return Err(foreign_position()),
+            };
+            if !is_shown || !site.is_at(&connection) {
+                return Ok(None);
+            }
+        }
+        let (value, is_there) = self.answer(site, read).await?;
+        Ok(is_there.then_some(value))
     }
 
     async fn change(&self, sql: &str, params: &[Param]) -> Result<Executed> {
-        let (site, _) = self.site();
+        let site = self.site()?;
+        site.until_left(self.change_at(&site, sql, params))
+            .await
+            .unwrap_or_else(|| Err(unanswered()))
+    }
+
+    async fn change_at(&self, site: &Site, sql: &str, params: &[Param]) -> Result<Executed> {
         let mut connection = site.connections.writer().await?;
         let means = site.means(&mut connection).await?;
         within(self.limits.query, connection.exec_drop(sql, bound_all(params))).await?;
@@ -288,11 +353,9 @@ impl Mysql {
         };
         let mut position = None;
         if let Some(question) = question {
-            let rows = texts(&mut connection, question, Vec::new()).await?;
-            let text = rows
-                .into_iter()
-                .next()
-                .and_then(|row| row.into_iter().next().flatten());
+            // What was written is written, whether this is answered or not.
+            let rows = texts(&mut connection, question, Vec::new()).await.ok();
+            let text = rows.and_then(|rows| rows.into_iter().next()?.into_iter().next()?);
             position = text.and_then(|text| position_of(means, &text));
         }
         Ok(Executed {
@@ -362,6 +425,10 @@ impl Backend for Mysql {
         key.part(5, format!("{:?}", self.config.dates).as_bytes());
     }
 
+    fn connected(&self) {
+        self.sites.leave(&self.state);
+    }
+
     fn forget_definitions(&self) {
         self.plans.forget();
     }
@@ -388,16 +455,26 @@ impl Backend for Mysql {
     }
 
     fn run<'a>(&'a self, read: &'a Read) -> BoxFuture<'a, Outcome> {
-        async move { self.answer(&self.site().0, read).await }.boxed()
+        async move {
+            let site = self.site()?;
+            let answer = site.until_left(self.answer(&site, read)).await;
+            Ok(answer.unwrap_or_else(|| Err(left()))?.0)
+        }
+        .boxed()
     }
 
     fn run_in<'a>(&'a self, read: &'a Read, era: Era) -> BoxFuture<'a, Result<Option<Value>>> {
         async move {
-            let (site, now) = self.site();
-            match now == era {
-                true => self.answer(&site, read).await.map(Some),
-                false => Ok(None),
+            let site = self.site()?;
+            if site.era != era {
+                return Ok(None);
             }
+            let answer = site.until_left(self.answer(&site, read)).await;
+            let (value, is_there) = answer.unwrap_or_else(|| Err(left()))?;
+            if !is_there {
+                Counters::add(&self.state.cache.counters.unproved);
+            }
+            Ok(Some(value))
         }
         .boxed()
     }
@@ -417,7 +494,10 @@ impl Backend for Mysql {
                 return self.ask_one(read, need).await;
             };
             let ask = |looks| self.ask_together(sql, point, looks);
-            self.gather.look(&Arc::from(sql), Look { value, need }, ask).await
+            self.site()?
+                .gather
+                .look(&Arc::from(sql), Look { value, need }, ask)
+                .await
         }
         .boxed()
     }
@@ -456,6 +536,40 @@ impl Backend for Mysql {
     fn close(&self) -> BoxFuture<'_, ()> {
         self.sites.close().boxed()
     }
+}
+
+/// A change inside a transaction is visible with the whole of it.
+fn sought(position: Position) -> Result<After> {
+    let Position {
+        start,
+        delivered,
+        within,
+    } = position;
+    Ok(match delivered.unwrap_or(start) {
+        Offset::MysqlGtid(mut set) => {
+            if let Some(within) = within {
+                set.insert(&MysqlGtid::parse(&within.transaction)?);
+            }
+            After::Executed(set)
+        }
+        Offset::MariadbGtid(list) => {
+            let within = within
+                .map(|within| MariadbGtid::parse(&within.transaction))
+                .transpose()?;
+            After::Logged(list.iter().copied().chain(within).collect())
+        }
+        Offset::MysqlFile { .. } => After::Settled,
+        _ => return Err(foreign_position()),
+    })
+}
+
+/// The server that a statement was sent to is left.
+fn unanswered() -> Error {
+    Error::new(
+        Code::ConnectionLost,
+        "The server that was asked is not the one any more whose log is read: whether the statement was run there is not known.",
+    )
+    .with_advice("Look at what it would have changed before it is run again.")
 }
 
 fn proof_of(site: &Site, ledger: &Ledger) -> Proof {

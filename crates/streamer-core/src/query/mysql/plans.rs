@@ -113,11 +113,14 @@ impl Mysql {
         let (site, Some(Proof { as_of, .. })) = self.proved(need).await? else {
             return Ok(false);
         };
-        let described = {
+        let describing = async {
             let mut connection = site.connections.reader().await?;
-            describe(&mut connection, &name, &self.state.filter).await?
+            let described = describe(&mut connection, &name, &self.state.filter).await?;
+            Ok(Some(described).filter(|_| site.is_at(&connection)))
         };
-        let Described { facts, key } = described;
+        let Some(Described { facts, key }) = site.until_left(describing).await.transpose()?.flatten() else {
+            return Ok(false);
+        };
         let ledger = cache.ledger().read();
         if ledger.defined() > as_of {
             return Ok(false);

@@ -1,16 +1,22 @@
 //! Connections to one MySQL or MariaDB server, bounded in number and in waiting.
 
-use std::sync::OnceLock;
-use std::time::Duration;
+use std::collections::HashMap;
+use std::sync::{Arc, OnceLock};
+use std::time::{Duration, Instant};
 
+use futures_util::FutureExt;
 use mysql_async::prelude::Queryable;
-use mysql_async::{Conn, OptsBuilder, Pool, PoolConstraints, PoolOpts, Transaction, TxOpts, Value};
+use mysql_async::{
+    Conn, DriverError, OptsBuilder, Pool, PoolConstraints, PoolOpts, Transaction, TxOpts, Value,
+};
+use parking_lot::Mutex;
+use tokio::runtime::Handle;
 use tokio::time::timeout;
 
 use crate::config::{MysqlConfig, PoolConfig, TlsMode};
-use crate::error::Result;
-use crate::query::backend::{busy, late};
-use crate::source::mysql::{driver_error as failed, driver_lacks_tls, driver_options};
+use crate::error::{Error, Result};
+use crate::query::backend::{busy, closed, late};
+use crate::source::mysql::{driver_error, driver_lacks_tls, driver_options, server_name};
 
 /// Most connections for reads, and as many again for what leaves something behind.
 const MAX_CONNECTIONS: u32 = 10;
@@ -20,6 +26,8 @@ const CLOSING: Duration = Duration::from_millis(500);
 const STATEMENT: Duration = Duration::from_secs(60);
 /// Idle connections end after it.
 const IDLE: Duration = Duration::from_secs(60);
+/// What no connection was taken for that long is no connection any more.
+const FORGOTTEN: Duration = Duration::from_secs(2 * 3600);
 /// Prepared statements that each connection keeps.
 const STATEMENTS: usize = 256;
 
@@ -30,19 +38,68 @@ const SESSION: [&str; 2] = [
 ];
 
 /// Two pools: statements that may leave something in their session (variables, temporary tables) never share one with reads.
-#[derive(Clone)]
 pub(super) struct Connections {
     reads: Lane,
     writes: Lane,
+    servers: Arc<Servers>,
+}
+
+/// Which server each connection leads to, by the number that the server gave it.
+#[derive(Default)]
+struct Servers(Mutex<HashMap<u32, (Arc<str>, Instant)>>);
+
+impl Servers {
+    /// Notes a new connection. Where another server gave the same number, neither is known any more.
+    fn note(&self, connection: u32, server: Arc<str>) {
+        let (mut servers, now) = (self.0.lock(), Instant::now());
+        servers.retain(|_, (_, used)| now.duration_since(*used) < FORGOTTEN);
+        let entry = servers
+            .entry(connection)
+            .or_insert_with(|| (Arc::clone(&server), now));
+        if entry.0 != server {
+            entry.0 = "".into();
+        }
+        entry.1 = now;
+    }
+
+    fn is(&self, connection: u32, server: &str) -> bool {
+        self.0.lock().get_mut(&connection).is_some_and(|(found, used)| {
+            *used = Instant::now();
+            &**found == server
+        })
+    }
+}
+
+async fn name_of(connection: &mut Conn) -> mysql_async::Result<Arc<str>> {
+    let variables: HashMap<String, String> = connection
+        .query::<(String, String), _>(
+            "SHOW GLOBAL VARIABLES WHERE Variable_name IN ('server_uuid', 'server_uid', 'server_id')",
+        )
+        .await?
+        .into_iter()
+        .collect();
+    let text = |name: &str| variables.get(name).map(String::as_str);
+    let server_id = text("server_id")
+        .and_then(|id| id.parse().ok())
+        .unwrap_or_default();
+    Ok(server_name(text("server_uuid"), text("server_uid"), server_id))
 }
 
 impl Connections {
     /// Pools of one of the hosts; nothing connects yet. Must be called on a tokio runtime.
     pub fn new(config: &MysqlConfig, host: usize, limits: PoolConfig) -> Self {
+        let servers = Arc::new(Servers::default());
+        let lane = |resets| Lane::new(options(config, host, limits, resets, &servers), config, limits);
         Self {
-            reads: Lane::new(config, host, limits, false),
-            writes: Lane::new(config, host, limits, true),
+            reads: lane(false),
+            writes: lane(true),
+            servers,
         }
+    }
+
+    /// Whether a connection leads to a server, as it said when it was made.
+    pub fn is_at(&self, connection: &Conn, server: &str) -> bool {
+        self.servers.is(connection.id(), server)
     }
 
     /// Ends all connections, as far as they end in time.
@@ -62,6 +119,19 @@ impl Connections {
     }
 }
 
+impl Drop for Connections {
+    fn drop(&mut self) {
+        let lanes = [self.reads.clone(), self.writes.clone()];
+        if let Ok(runtime) = Handle::try_current() {
+            runtime.spawn(async move {
+                for lane in lanes {
+                    lane.close().await;
+                }
+            });
+        }
+    }
+}
+
 /// A pool, and the one that takes its place where TLS is preferred and the server has none.
 #[derive(Clone)]
 struct Lane {
@@ -73,8 +143,7 @@ struct Lane {
 }
 
 impl Lane {
-    fn new(config: &MysqlConfig, host: usize, limits: PoolConfig, resets: bool) -> Self {
-        let options = options(config, host, limits, resets);
+    fn new(options: OptsBuilder, config: &MysqlConfig, limits: PoolConfig) -> Self {
         Self {
             limits,
             prefers_tls: config.tls == TlsMode::Preferred,
@@ -98,7 +167,11 @@ impl Lane {
         match answer {
             Ok(Ok(connection)) => Ok(connection),
             Ok(Err(error)) => Err(failed(&error)),
-            Err(_) => Err(busy(self.limits.wait, &format!("all {}", most(self.limits)))),
+            Err(_) => {
+                // Which of both it is, the pool does not tell.
+                let all = format!("the server does not answer or all {}", most(self.limits));
+                Err(busy(self.limits.wait, &all))
+            }
         }
     }
 
@@ -113,7 +186,14 @@ fn most(limits: PoolConfig) -> u32 {
     limits.max_connections.unwrap_or(MAX_CONNECTIONS)
 }
 
-fn options(config: &MysqlConfig, host: usize, limits: PoolConfig, resets: bool) -> OptsBuilder {
+fn options(
+    config: &MysqlConfig,
+    host: usize,
+    limits: PoolConfig,
+    resets: bool,
+    servers: &Arc<Servers>,
+) -> OptsBuilder {
+    let servers = Arc::clone(servers);
     let constraints = PoolConstraints::new(0, most(limits) as usize).unwrap_or_default();
     let pool = PoolOpts::default()
         .with_constraints(constraints)
@@ -123,7 +203,23 @@ fn options(config: &MysqlConfig, host: usize, limits: PoolConfig, resets: bool) 
         .db_name(config.database.clone())
         .stmt_cache_size(STATEMENTS)
         .setup(SESSION.to_vec())
+        .after_connect(move |connection: &mut Conn| {
+            let servers = Arc::clone(&servers);
+            async move {
+                let name = name_of(connection).await?;
+                servers.note(connection.id(), name);
+                Ok(())
+            }
+            .boxed()
+        })
         .pool_opts(pool)
+}
+
+fn failed(error: &mysql_async::Error) -> Error {
+    match error {
+        mysql_async::Error::Driver(DriverError::PoolDisconnected) => closed(),
+        error => driver_error(error),
+    }
 }
 
 /// Waits for a statement no longer than it may take.

@@ -58,23 +58,6 @@ impl Means {
     }
 }
 
-/// Whether a connection leads to the server whose log is read; where either has no name, it is believed.
-pub(super) async fn is_server(connection: &mut Conn, means: Means, server: Option<&str>) -> Result<bool> {
-    let Some(server) = server else {
-        return Ok(true);
-    };
-    // Older servers of MariaDB have no `server_uid`: an unknown variable is no row here.
-    let name = if means == Means::Snapshot {
-        "server_uid"
-    } else {
-        "server_uuid"
-    };
-    let sql = format!("SHOW GLOBAL VARIABLES LIKE '{name}'");
-    let rows = texts(connection, &sql, Vec::new()).await?;
-    let found = rows.first().and_then(|row| row.get(1)).and_then(Option::as_deref);
-    Ok(found.is_none_or(|found| found == server))
-}
-
 async fn one(connection: &mut impl Queryable, sql: &str) -> Result<String> {
     let rows = texts(connection, sql, Vec::new()).await?;
     Ok(rows
@@ -84,23 +67,25 @@ async fn one(connection: &mut impl Queryable, sql: &str) -> Result<String> {
         .unwrap_or_default())
 }
 
-/// Waits until MariaDB's log holds these transactions and whatever it holds is visible; false where that does not come in time.
+/// Whether MySQL has executed these transactions: then they are visible.
+pub(super) async fn shows_executed(connection: &mut Conn, gtids: &GtidSet) -> Result<bool> {
+    let text = one(connection, "SELECT @@GLOBAL.gtid_executed").await?;
+    Ok(gtids.is_subset_of(&GtidSet::parse(&text)?))
+}
+
+/// Whether MariaDB's log holds these transactions; then everything in it is visible, which is waited for until `deadline`.
 ///
-/// `gtid_binlog_state` names the last transaction of each server in each domain. So a server that took over without some
-/// transaction of the one before it is told from one that has it, although its own transactions count on from there.
+/// `gtid_binlog_state` names the last transaction of each server in each domain, so a server that took over without some
+/// transaction of the one before it is told from one that has it, although its own transactions count on from there. A replica
+/// that was made of a backup knows those before it by `gtid_slave_pos` only.
 pub(super) async fn shows_logged(
     connection: &mut Conn,
     gtids: &[MariadbGtid],
     deadline: Instant,
 ) -> Result<bool> {
-    while !holds(
-        &one(connection, "SELECT @@GLOBAL.gtid_binlog_state").await?,
-        gtids,
-    )? {
-        if Instant::now() >= deadline {
-            return Ok(false);
-        }
-        sleep(LAST_PAUSE).await;
+    let state = "SELECT CONCAT(@@GLOBAL.gtid_binlog_state, ',', @@GLOBAL.gtid_slave_pos)";
+    if !holds(&one(connection, state).await?, gtids)? {
+        return Ok(false);
     }
     // They lie before the end that is asked for now. That a mark of the source's ledger was proved would say nothing: the
     // transactions may be newer than what was delivered.

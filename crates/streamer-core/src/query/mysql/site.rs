@@ -1,29 +1,39 @@
 //! The server that is asked: the one whose log is read, and no other.
 //!
-//! Of several hosts the reader chooses, and queries follow it. What is proved of a server says nothing of another, so a proof and
-//! the question behind it go to one [`Site`], and a proof counts only in the era of the ledger in which the site was looked up:
-//! an era ends, under the ledger's lock, where the log is read through another connection.
+//! Of several hosts the reader chooses, and queries follow it. What is proved of a server says nothing of another. So a proof and
+//! the question behind it go to one [`Site`], which is of one era of the ledger: an era ends, under the ledger's lock, where the log is
+//! read through another connection. And because new connections to an address may lead elsewhere than old ones (a name with several
+//! addresses, an address that moved), each connection is asked once which server it leads to ([`Connections::is_at`]).
 
 use std::sync::Arc;
 
 use mysql_async::Conn;
 use parking_lot::Mutex;
-use tokio::runtime::Handle;
 use tokio::sync::OnceCell;
+use tokio_util::sync::CancellationToken;
 
+use super::gather::Gather;
 use super::pool::Connections;
 use super::proof::Means;
 use crate::cache::Era;
 use crate::config::{MysqlConfig, PoolConfig};
 use crate::error::Result;
+use crate::query::backend::closed;
 use crate::query::state::State;
 use crate::source::Host;
 
-/// One server, with the connections to it. They end with the last who uses it.
+/// One server in one era. Connections outlive it where the next era is of the same server.
 pub(super) struct Site {
     pub host: Host,
-    pub connections: Connections,
+    pub era: Era,
+    pub connections: Arc<Connections>,
+    /// Whose turn it is to ask for a proof.
+    pub proving: tokio::sync::Mutex<()>,
+    /// Look-ups that are asked together.
+    pub gather: Gather,
     means: OnceCell<Means>,
+    /// Another host is read.
+    left: CancellationToken,
 }
 
 impl Site {
@@ -39,43 +49,92 @@ impl Site {
     pub fn known_means(&self) -> Option<Means> {
         self.means.get().copied()
     }
-}
 
-impl Drop for Site {
-    fn drop(&mut self) {
-        let connections = self.connections.clone();
-        if let Ok(runtime) = Handle::try_current() {
-            runtime.spawn(async move { connections.close().await });
+    /// Whether a connection leads to this server; where it has no name, that is believed.
+    pub fn is_at(&self, connection: &Conn) -> bool {
+        let name = self.host.server.as_deref();
+        name.is_none_or(|name| self.connections.is_at(connection, name))
+    }
+
+    /// Runs what waits for this server; `None` as soon as another host is read, however silent this one is.
+    pub async fn until_left<T>(&self, work: impl Future<Output = T>) -> Option<T> {
+        tokio::select! {
+            biased;
+            outcome = work => Some(outcome),
+            () = self.left.cancelled() => None,
         }
     }
+}
+
+enum Kept {
+    /// Nothing was asked yet.
+    None,
+    /// The site that is asked.
+    Site(Arc<Site>),
+    /// No more questions.
+    Closed,
 }
 
 /// The site that is asked now.
-#[derive(Default)]
-pub(super) struct Sites(Mutex<Option<Arc<Site>>>);
+pub(super) struct Sites(Mutex<Kept>);
+
+impl Default for Sites {
+    fn default() -> Self {
+        Self(Mutex::new(Kept::None))
+    }
+}
 
 impl Sites {
     /// The site of the host that is read, or was read last; before that, of the first. Must be called on a tokio runtime.
-    pub fn now(&self, state: &State, config: &MysqlConfig, limits: PoolConfig) -> (Arc<Site>, Era) {
+    ///
+    /// # Errors
+    /// `ERR_STREAMER_CONNECTION_LOST` after [`close`](Self::close).
+    pub fn now(&self, state: &State, config: &MysqlConfig, limits: PoolConfig) -> Result<Arc<Site>> {
         let mut kept = self.0.lock();
         // Within the lock: who was held up since does not bring an old host back.
         let (host, era) = state.host();
-        if let Some(site) = kept.as_ref().filter(|site| site.host == host) {
-            return (Arc::clone(site), era);
-        }
+        let former = match &*kept {
+            Kept::Closed => return Err(closed()),
+            Kept::None => None,
+            Kept::Site(site) if site.era == era => return Ok(Arc::clone(site)),
+            Kept::Site(site) => Some(site),
+        };
+        let (connections, left) = match former {
+            Some(site) if site.host == host => (Arc::clone(&site.connections), site.left.clone()),
+            _ => {
+                former.inspect(|site| site.left.cancel());
+                let connections = Connections::new(config, host.index, limits);
+                (Arc::new(connections), CancellationToken::new())
+            }
+        };
         let site = Arc::new(Site {
-            connections: Connections::new(config, host.index, limits),
             host,
+            era,
+            connections,
+            proving: tokio::sync::Mutex::new(()),
+            gather: Gather::default(),
             means: OnceCell::new(),
+            left,
         });
-        *kept = Some(Arc::clone(&site));
-        (site, era)
+        *kept = Kept::Site(Arc::clone(&site));
+        Ok(site)
     }
 
-    /// Ends all connections.
+    /// Lets go of a site whose host is read no more: nobody waits for it any longer.
+    pub fn leave(&self, state: &State) {
+        let mut kept = self.0.lock();
+        if let Kept::Site(site) = &*kept
+            && site.host != state.host().0
+        {
+            site.left.cancel();
+            *kept = Kept::None;
+        }
+    }
+
+    /// Ends all connections; none is made any more.
     pub async fn close(&self) {
-        let site = self.0.lock().clone();
-        if let Some(site) = site {
+        let kept = std::mem::replace(&mut *self.0.lock(), Kept::Closed);
+        if let Kept::Site(site) = kept {
             site.connections.close().await;
         }
     }

@@ -18,7 +18,7 @@ use tokio::time::timeout;
 use crate::code::Code;
 use crate::config::{PoolConfig, SQLITE_DATABASE};
 use crate::error::{Error, Result};
-use crate::query::backend::{busy, late};
+use crate::query::backend::{busy, closed, late};
 use crate::source::sqlite::{failure, file_identity, open};
 
 /// Most connections for reads: they share the processors with the application.
@@ -284,8 +284,4 @@ fn refusal(error: &rusqlite::Error, path: &Path) -> Error {
         rusqlite::Error::SqliteFailure(..) | rusqlite::Error::SqlInputError { .. } => failure(error, path),
         _ => Error::new(Code::ServerRefused, format!("SQLite could not go on: {error}.")),
     }
-}
-
-fn closed() -> Error {
-    Error::new(Code::ConnectionLost, "The connections for queries are closed.")
 }

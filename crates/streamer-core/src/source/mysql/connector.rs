@@ -18,8 +18,8 @@ use super::reader::{Reader, Taken};
 use super::rows::BatchLimits;
 use super::schema::StoredCatalog;
 use super::session::{
-    DumpIdentity, Lost, Server, Side, Vouch, begin_dump, check, connect_any, current_offset, earliest_offset,
-    is_registered, refused_place, stalled, verify_resume,
+    DumpIdentity, Lost, Server, Side, Vouch, begin_dump, check, connect_again, connect_any, current_offset,
+    earliest_offset, is_registered, refused_place, stalled, verify_resume,
 };
 use super::stream::{Event, EventStream};
 use super::tracker::Tracker;
@@ -60,6 +60,8 @@ pub struct MysqlConnector {
     witness: Option<Witness>,
     /// Identity and `server_id` of the server that is read.
     server: (Arc<str>, u32),
+    /// What names that server among others.
+    name: Option<Arc<str>>,
     /// Definitions at the end of the item that was returned last.
     definitions: Option<Arc<StoredCatalog>>,
 }
@@ -97,6 +99,7 @@ impl MysqlConnector {
             resume: None,
             witness: None,
             server: ("".into(), 0),
+            name: None,
             definitions: None,
         }
     }
@@ -117,6 +120,7 @@ impl MysqlConnector {
         self.witness = self.seen().or_else(|| self.witness.take());
         self.identity = Some(identity.clone());
         self.find_place(&mut link, &server).await?;
+        self.name = Some(server.name());
         let now = (server.identity(), server.server_id());
         if self.server != now {
             self.server = now;
@@ -338,7 +342,7 @@ impl MysqlConnector {
         identity: &DumpIdentity,
         from: &Offset,
     ) -> Result<EventStream> {
-        let (mut link, _) = connect_any(&self.config, self.address).await?;
+        let mut link = connect_again(&self.config, self.address).await?;
         link.query("SET NAMES utf8mb4").await?;
         let heartbeat = self.settings.heartbeat;
         begin_dump(&mut link, server, identity, from, heartbeat.interval, false).await?;
@@ -451,7 +455,7 @@ async fn step(
         decide(reader, running, config, address).await?;
     }
     if reader.wants_cascades && reader.is_between() {
-        let (mut link, _) = connect_any(config, address).await?;
+        let mut link = connect_again(config, address).await?;
         let server = Server::read(&mut link).await?;
         reader.set_cascades(Cascades::read(&mut link, &server).await?);
     }
@@ -493,7 +497,7 @@ async fn decide(
     config: &MysqlConfig,
     address: usize,
 ) -> Result<()> {
-    let (mut link, _) = connect_any(config, address).await?;
+    let mut link = connect_again(config, address).await?;
     let server = Server::read(&mut link).await?;
     let from = reader.track.done().clone();
     reader
@@ -629,7 +633,7 @@ impl Connector for MysqlConnector {
     fn host(&self) -> Host {
         Host {
             index: self.address,
-            server: Some(self.server.0.clone()).filter(|identity| !identity.is_empty()),
+            server: self.name.clone(),
         }
     }
 

@@ -9,7 +9,7 @@ use std::time::Duration;
 use super::binlog::{EventType, MariadbBegin, MysqlBegin, Query, Wire, uncompress};
 use super::link::Flavor;
 use super::reader::statement_text;
-use super::session::{DumpIdentity, Server, begin_dump, connect_any};
+use super::session::{DumpIdentity, Server, begin_dump, connect_again};
 use super::stream::{Event, EventStream};
 use super::track::{FilePlace, Track, TransactionId};
 use super::words::{Words, classify};
@@ -65,7 +65,7 @@ pub async fn read_statements(
     from: &Offset,
     to: &Offset,
 ) -> Result<Vec<LoggedStatement>> {
-    let (mut link, _) = connect_any(config, address).await?;
+    let mut link = connect_again(config, address).await?;
     link.query("SET NAMES utf8mb4").await?;
     let identity = DumpIdentity::choose(&mut link, server, None).await?;
     begin_dump(&mut link, server, &identity, from, Duration::from_secs(10), true).await?;

@@ -32,3 +32,4 @@ pub use chunks::MysqlChunks;
 pub use connector::MysqlConnector;
 pub use driver::{driver_error, driver_lacks_tls, driver_options};
 pub use polled::MysqlTables;
+pub use session::server_name;

@@ -10,7 +10,7 @@ use tokio::task::JoinHandle;
 use tokio::time::{sleep, timeout};
 
 use super::link::Link;
-use super::session::{Server, Vouch, connect_any, logged_offset, vouch};
+use super::session::{Server, Vouch, connect_again, logged_offset, vouch};
 use crate::config::MysqlConfig;
 use crate::error::Result;
 use crate::offset::Offset;
@@ -72,7 +72,7 @@ impl Pulse {
             loop {
                 sleep(interval).await;
                 if link.is_none() {
-                    link = connect_any(&config, address).await.ok().map(|(link, _)| link);
+                    link = connect_again(&config, address).await.ok();
                 }
                 let Some(open) = link.as_mut() else { continue };
                 match timeout(

@@ -46,7 +46,7 @@ pub struct MysqlTables {
     address: usize,
     connection: Option<Conn>,
     flavor: Flavor,
-    identity: Option<Arc<str>>,
+    name: Option<Arc<str>>,
     folds_names: bool,
     /// The tables that the configuration names have been found.
     is_checked: bool,
@@ -63,7 +63,7 @@ impl MysqlTables {
             address: 0,
             connection: None,
             flavor: Flavor::Mysql,
-            identity: None,
+            name: None,
             folds_names: false,
             is_checked: false,
             layouts: Layouts::new(config.dates),
@@ -79,7 +79,7 @@ impl MysqlTables {
         self.address = address;
         self.flavor = server.flavor;
         self.folds_names = server.folds_names();
-        self.identity = Some(server.identity()).filter(|identity| !identity.is_empty());
+        self.name = Some(server.name());
         let adapt = |options: OptsBuilder| options.stmt_cache_size(STATEMENTS).setup(SESSION.to_vec());
         let address = self.config.addresses.get(address).ok_or_else(not_connected)?;
         let connecting = timeout(
@@ -226,7 +226,7 @@ impl Database for MysqlTables {
     fn host(&self) -> Host {
         Host {
             index: self.address,
-            server: self.identity.clone(),
+            server: self.name.clone(),
         }
     }
 

@@ -12,4 +12,4 @@ pub use place::{current_offset, earliest_offset, logged_offset};
 pub use preflight::check;
 pub use replica::{Vouch, stalled, vouch};
 pub use resume::{Lost, Side, refused_place, verify_resume};
-pub use server::{Server, connect_any};
+pub use server::{Server, connect_again, connect_any, server_name};

@@ -8,7 +8,7 @@ use super::super::stream::EventStream;
 use super::super::witness::{Witness, checksum};
 use super::dump::{DumpIdentity, begin_file};
 use super::place::{current_offset, earliest_offset, logged_offset};
-use super::server::{Server, connect_any};
+use super::server::{Server, connect_again};
 use crate::code::Code;
 use crate::config::MysqlConfig;
 use crate::error::Result;
@@ -137,7 +137,7 @@ async fn agrees(link: &mut Link, server: &Server, witness: &Witness, side: Side<
         Some(_) => return Ok(false),
         None => {}
     }
-    let (mut probe, _) = connect_any(side.config, side.address).await?;
+    let mut probe = connect_again(side.config, side.address).await?;
     begin_file(&mut probe, server, side.identity, &witness.file, offset).await?;
     let mut stream = EventStream::new(probe, PATIENCE);
     match read_witness(&mut stream, witness).await {

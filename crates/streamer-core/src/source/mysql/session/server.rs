@@ -94,6 +94,12 @@ impl Server {
             .into()
     }
 
+    /// What names the server among others; see [`server_name`].
+    pub fn name(&self) -> Arc<str> {
+        let uuid = self.variable("server_uuid");
+        server_name(uuid, self.variable("server_uid"), self.server_id())
+    }
+
     /// Whether positions are GTIDs: always on MariaDB, with `gtid_mode=ON` on MySQL.
     pub fn has_gtids(&self) -> bool {
         self.flavor == Flavor::Mariadb || self.variable("gtid_mode") == Some("ON")
@@ -118,6 +124,15 @@ impl Server {
     }
 }
 
+/// What names a server among others: `server_uuid` of MySQL. `server_uid` of MariaDB is made of a network card and a port, so that two servers
+/// of a machine may share it, and older ones have none: `server_id`, which differs in every topology, tells them apart.
+pub fn server_name(uuid: Option<&str>, uid: Option<&str>, server_id: u32) -> Arc<str> {
+    match uuid {
+        Some(uuid) => uuid.into(),
+        None => format!("{}/{server_id}", uid.unwrap_or_default()).into(),
+    }
+}
+
 /// Connects to the first address that answers, beginning with the one at `first`; returns which it was.
 ///
 /// # Errors
@@ -136,6 +151,20 @@ pub async fn connect_any(config: &MysqlConfig, first: usize) -> Result<(Link, us
         }
     }
     Err(last)
+}
+
+/// Connects to the host that is read, and to no other.
+///
+/// # Errors
+/// Those of [`Link::connect`].
+pub async fn connect_again(config: &MysqlConfig, index: usize) -> Result<Link> {
+    match config.addresses.get(index) {
+        Some(address) => connect(config, address).await,
+        None => Err(Error::new(
+            Code::ConfigInvalid,
+            "The configuration names no such address.",
+        )),
+    }
 }
 
 async fn connect(config: &MysqlConfig, address: &Address) -> Result<Link> {
