@@ -67,7 +67,10 @@ for (const kind of ['mysql', 'mariadb']) {
     const explained = await streamer.cache.explain('SELECT * FROM nested')
     assert.equal(explained.cached, true)
     assert.deepEqual([...explained.dependsOn].sort(), [`${database.name}.t`, `${database.name}.u`])
-    assert.match(String((await streamer.cache.explain('SELECT * FROM moment')).reason), /(now|current_timestamp)\(\)/i)
+    assert.match(
+      String((await streamer.cache.explain('SELECT * FROM moment')).reason),
+      /(now|current_timestamp)\(\)/i
+    )
     await warmed(streamer, () => rows('SELECT v FROM w WHERE id = ?', [1]))
     await warmed(streamer, () => rows('SELECT total FROM nested'))
     const { hits } = streamer.cache.stats()
