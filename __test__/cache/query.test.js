@@ -85,6 +85,18 @@ for (const kind of KINDS) {
     await end()
   })
 
+  test(`what is asked before the source is connected is answered while it connects (${kind})`, async () => {
+    const database = await freshDatabase(held.servers[kind])
+    const streamer = new Streamer({ source: database.url, cache: true })
+    const asked = Array.from({ length: 5 }, (_, at) => streamer.query('SELECT SLEEP(1) AS s, ? AS at', [at]))
+    const [rows] = await Promise.all([Promise.all(asked), streamer.start()])
+    assert.deepEqual(
+      rows.map(([row]) => Number(row.at)),
+      [0, 1, 2, 3, 4]
+    )
+    await streamer.stop()
+  })
+
   test(`values are those of the stream (${kind})`, async () => {
     const columns = `id INT PRIMARY KEY, i BIGINT, u BIGINT UNSIGNED, f FLOAT, d DOUBLE, n DECIMAL(20,4), s VARCHAR(20),
       b VARBINARY(8), e ENUM('a','b'), st SET('x','y'), y YEAR, da DATE, dt DATETIME(3), ts TIMESTAMP(6) NULL, ti TIME(2),

@@ -56,6 +56,12 @@ impl Site {
         name.is_none_or(|name| self.connections.is_at(connection, name))
     }
 
+    /// Whether connections to that host are good for this one: it may be that its name was not known yet.
+    fn is_of(&self, host: &Host) -> bool {
+        let is_named = self.host.server.is_some();
+        self.host.index == host.index && (!is_named || self.host.server == host.server)
+    }
+
     /// Runs what waits for this server; `None` as soon as another host is read, however silent this one is.
     pub async fn until_left<T>(&self, work: impl Future<Output = T>) -> Option<T> {
         tokio::select! {
@@ -100,7 +106,7 @@ impl Sites {
             Kept::Site(site) => Some(site),
         };
         let (connections, left) = match former {
-            Some(site) if site.host == host => (Arc::clone(&site.connections), site.left.clone()),
+            Some(site) if site.is_of(&host) => (Arc::clone(&site.connections), site.left.clone()),
             _ => {
                 former.inspect(|site| site.left.cancel());
                 let connections = Connections::new(config, host.index, limits);
@@ -124,7 +130,7 @@ impl Sites {
     pub fn leave(&self, state: &State) {
         let mut kept = self.0.lock();
         if let Kept::Site(site) = &*kept
-            && site.host != state.host().0
+            && !site.is_of(&state.host().0)
         {
             site.left.cancel();
             *kept = Kept::None;

@@ -112,8 +112,16 @@ impl Reader {
         }
         let is_told =
             happened.iter().any(|what| *what != Happened::ViewsChanged) && self.report(&happened, &logged);
-        // Whatever has another name, or is not known, may be a view.
-        let redefines = |what: &Happened| !matches!(what, Happened::Truncated(_) | Happened::RowsReplaced(_));
+        // Whatever has another name, or is not known, may be a view; what is made, altered and dropped as a table is none.
+        let redefines = |what: &Happened| {
+            !matches!(
+                what,
+                Happened::Changed(_)
+                    | Happened::Dropped(_)
+                    | Happened::Truncated(_)
+                    | Happened::RowsReplaced(_)
+            )
+        };
         if !is_told && happened.iter().any(redefines) {
             let position = self.position_after_open();
             self.behind.push_back(Item::Redefined(position));
