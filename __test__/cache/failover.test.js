@@ -36,6 +36,20 @@ async function opened(url) {
   return { streamer, told, value }
 }
 
+/** Two servers, and a streamer of both, which keeps the row that both have. @param {'mysql' | 'mariadb'} kind @param {number} id */
+async function prepared(kind, id) {
+  const pair = await replicated(kit, kind, id)
+  await pair.writer.query('CREATE TABLE shop.t (id INT PRIMARY KEY, v INT NOT NULL)')
+  const reader = await opened(pair.url)
+  await reader.streamer.execute('INSERT INTO t VALUES (1, 1)')
+  await eventually(() => reader.told.get(1) === 1, { what: 'the row' })
+  await warmed(reader.streamer, () => reader.value(1))
+  await eventually(async () => (await pair.replica.query('SELECT v FROM shop.t'))[0].length === 1, {
+    what: 'the replica to have the row',
+  })
+  return { pair, ...reader }
+}
+
 for (const kind of /** @type {const} */ (['mysql', 'mariadb'])) {
   test(`queries, writes and the cache follow the reader to another host (${kind})`, async () => {
     const pair = await replicated(kit, kind, 51)
@@ -87,16 +101,8 @@ for (const kind of /** @type {const} */ (['mysql', 'mariadb'])) {
   })
 
   test(`a host that dies is left for the next one (${kind})`, async () => {
-    const pair = await replicated(kit, kind, 61)
-    const { first, writer, replica } = pair
-    await writer.query('CREATE TABLE shop.t (id INT PRIMARY KEY, v INT NOT NULL)')
-    const { streamer, told, value } = await opened(pair.url)
-    await streamer.execute('INSERT INTO t VALUES (1, 1)')
-    await eventually(() => told.get(1) === 1, { what: 'the row' })
-    await warmed(streamer, () => value(1))
-    await eventually(async () => (await replica.query('SELECT v FROM shop.t'))[0].length === 1, {
-      what: 'the replica to have the row',
-    })
+    const { pair, streamer, told, value } = await prepared(kind, 61)
+    const { first, replica } = pair
     await first.kill()
     await pair.promote()
     await replica.query('UPDATE shop.t SET v = 2')
@@ -113,16 +119,8 @@ for (const kind of /** @type {const} */ (['mysql', 'mariadb'])) {
   })
 
   test(`a host that falls silent holds up nothing once another one is read (${kind})`, async () => {
-    const pair = await replicated(kit, kind, 81)
-    const { first, writer, replica } = pair
-    await writer.query('CREATE TABLE shop.t (id INT PRIMARY KEY, v INT NOT NULL)')
-    const { streamer, told, value } = await opened(pair.url)
-    await streamer.execute('INSERT INTO t VALUES (1, 1)')
-    await eventually(() => told.get(1) === 1, { what: 'the row' })
-    await warmed(streamer, () => value(1))
-    await eventually(async () => (await replica.query('SELECT v FROM shop.t'))[0].length === 1, {
-      what: 'the replica to have the row',
-    })
+    const { pair, streamer, told, value } = await prepared(kind, 81)
+    const { first, replica } = pair
     await pair.promote()
     await first.pause()
     await streamer.cache.clear()

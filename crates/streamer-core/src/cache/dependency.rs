@@ -1,7 +1,7 @@
 //! What a cached value depends on.
 
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 use super::ledger::Sequence;
 
@@ -59,13 +59,10 @@ pub struct Grounds {
 
 impl Dependency {
     /// All definitions: of columns, keys, and views.
-    pub fn on_definitions() -> Self {
-        Self::on_table(TableName::new("", ""))
-    }
-
-    /// Whether it is that.
-    pub fn is_of_definitions(&self) -> bool {
-        self.table.parts() == ("", "")
+    pub fn on_definitions() -> &'static Self {
+        static DEFINITIONS: LazyLock<Dependency> =
+            LazyLock::new(|| Dependency::on_table(TableName::new("", "")));
+        &DEFINITIONS
     }
 
     /// All rows of a table.

@@ -246,7 +246,7 @@ impl Ledger {
 
     /// The newest change of any definition. They are watched from the beginning on.
     pub fn defined(&self) -> Sequence {
-        self.last_change(&[Dependency::on_definitions()])
+        self.last_change(std::slice::from_ref(Dependency::on_definitions()))
     }
 
     /// Any row of any table of `database` may have changed.

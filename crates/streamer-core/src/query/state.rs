@@ -62,7 +62,7 @@ impl State {
     /// Of a source that is not connected yet, and counts as silent after `silence`.
     pub fn new(source: &SourceConfig, settings: Option<CacheConfig>, silence: Duration) -> Self {
         let cache = Cache::new(settings.map_or(0, |settings| settings.max_bytes));
-        cache.need(&[Dependency::on_definitions()]);
+        cache.need(std::slice::from_ref(Dependency::on_definitions()));
         Self {
             name: source.name.as_str().into(),
             filter: source.tables.clone(),

@@ -180,7 +180,7 @@ impl Making<'_> {
                     }
                     // Another view of that name reads other tables.
                     self.push(Open {
-                        table: Dependency::on_definitions().table,
+                        table: Dependency::on_definitions().table.clone(),
                         equalities: Vec::new(),
                     });
                     self.template(&view, Some(of), depth + 1)?;

@@ -78,7 +78,7 @@ fn show(dependency: &Dependency) -> String {
         .iter()
         .map(|equality| format!("{}={:?}", equality.column, equality.values))
         .collect();
-    if dependency.is_of_definitions() {
+    if dependency == Dependency::on_definitions() {
         return "definitions".to_owned();
     }
     format!("{}({})", dependency.table, equalities.join("&")).replace(", ", ",")

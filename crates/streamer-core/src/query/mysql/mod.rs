@@ -189,23 +189,23 @@ impl Mysql {
         Ok((value, site.is_at(&connection)))
     }
 
-    /// Answers a read by the rule.
-    async fn ask_one(&self, read: &Read, need: Sequence) -> Result<Asked> {
-        loop {
-            let (site, proof) = self.proved(need).await?;
-            if let Some(answer) = site.until_left(self.answer(&site, read)).await {
-                let (value, is_there) = answer?;
-                let proof = proof.filter(|_| is_there);
-                return Ok(Asked { value, proof });
-            }
-        }
+    /// The same, or nobody's where another host is read meanwhile.
+    async fn answer_or_leave(&self, site: &Site, read: &Read) -> Result<(Value, bool)> {
+        let answer = site.until_left(self.answer(site, read)).await;
+        answer.unwrap_or_else(|| Err(left()))
     }
 
-    /// The same, through views.
-    async fn ask_views(&self, read: &Read, need: Sequence, views: &[(TableName, String)]) -> Result<Asked> {
+    /// Answers a read by the rule, perhaps through views.
+    async fn ask_one(&self, read: &Read, need: Sequence, views: &[(TableName, String)]) -> Result<Asked> {
         loop {
             let (site, proof) = self.proved(need).await?;
-            if let Some(answer) = site.until_left(self.answer_views(&site, read, views)).await {
+            let answer = async {
+                match views {
+                    [] => self.answer(&site, read).await,
+                    views => self.answer_views(&site, read, views).await,
+                }
+            };
+            if let Some(answer) = site.until_left(answer).await {
                 let (value, is_proved) = answer?;
                 let proof = proof.filter(|_| is_proved);
                 return Ok(Asked { value, proof });
@@ -260,7 +260,7 @@ impl Mysql {
         }
         let mut answers = Vec::with_capacity(looks.len());
         for look in &looks {
-            answers.push(self.ask_one(&single(look), look.need).await?);
+            answers.push(self.ask_one(&single(look), look.need, &[]).await?);
         }
         Ok(answers)
     }
@@ -457,8 +457,7 @@ impl Backend for Mysql {
     fn run<'a>(&'a self, read: &'a Read) -> BoxFuture<'a, Outcome> {
         async move {
             let site = self.site()?;
-            let answer = site.until_left(self.answer(&site, read)).await;
-            Ok(answer.unwrap_or_else(|| Err(left()))?.0)
+            Ok(self.answer_or_leave(&site, read).await?.0)
         }
         .boxed()
     }
@@ -469,8 +468,7 @@ impl Backend for Mysql {
             if site.era != era {
                 return Ok(None);
             }
-            let answer = site.until_left(self.answer(&site, read)).await;
-            let (value, is_there) = answer.unwrap_or_else(|| Err(left()))?;
+            let (value, is_there) = self.answer_or_leave(&site, read).await?;
             if !is_there {
                 Counters::add(&self.state.cache.counters.unproved);
             }
@@ -487,11 +485,9 @@ impl Backend for Mysql {
                 _ => None,
             };
             let plan = self.plans.known(sql);
-            if let Some(plan) = plan.as_ref().filter(|plan| !plan.views.is_empty()) {
-                return self.ask_views(read, need, &plan.views).await;
-            }
             let Some((point, value)) = plan.as_ref().and_then(|plan| plan.point.as_ref()).zip(value) else {
-                return self.ask_one(read, need).await;
+                let views = plan.as_ref().map_or(&[][..], |plan| &plan.views);
+                return self.ask_one(read, need, views).await;
             };
             let ask = |looks| self.ask_together(sql, point, looks);
             self.site()?
@@ -518,7 +514,7 @@ impl Backend for Mysql {
                     let depends = plan
                         .bind(&[])
                         .iter()
-                        .filter(|dependency| !dependency.is_of_definitions())
+                        .filter(|dependency| *dependency != Dependency::on_definitions())
                         .map(|dependency| dependency.table.to_string())
                         .collect::<Vec<_>>();
                     serde_json::json!({ "cached": true, "dependsOn": depends, "columns": plan.columns() })
