@@ -193,3 +193,27 @@ mod model;
 
 #[cfg(test)]
 mod shared_model;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_derived_from_other_definitions_is_not_kept() {
+        let cache = Cache::new(1 << 20);
+        let on: Arc<[Dependency]> = [Dependency::on_table(TableName::new("d", "t"))].into();
+        cache.need(std::slice::from_ref(Dependency::on_definitions()));
+        cache.need(&on);
+        let defined = cache.ledger().read().defined();
+        let grounds = Grounds { on, defined };
+        let mut writer = KeyWriter::new("test");
+        writer.part(1, b"key");
+        let key = writer.finish();
+        let value = || Value::Bytes(b"value".as_slice().into());
+        let ttl = Duration::from_secs(60);
+        assert!(cache.fill(key, value(), &grounds, Sequence::MAX, ttl));
+        cache.ledger().write().mark();
+        cache.ledger().write().redefined();
+        assert!(!cache.fill(key, value(), &grounds, Sequence::MAX, ttl));
+    }
+}
